@@ -10,6 +10,8 @@ NBVAL := $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
 # Stored numbers come from two threads; the same holds wherever they are checked.
 export OMP_NUM_THREADS := 2
 export MKL_NUM_THREADS := 2
+# Two workers share the cores: a thread that waits should not spin.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help book test test-portable lab lib run bench clean
 
@@ -58,5 +60,6 @@ clean:  ## remove what was built; .venv stays
 	@touch $@
 
 .venv/test: .venv/book
-	$(INSTALL) --config-settings editable_mode=compat --editable '.[test]'
+	$(INSTALL) --constraint requirements.txt --editable '.[test]' \
+		--config-settings editable_mode=compat
 	@touch $@

@@ -20,7 +20,8 @@ def renumber(app: Sphinx, env: BuildEnvironment) -> list[str]:
         kinds = env.toc_fignumbers.get(document, {}).values()
         for numbers in (sections, *kinds):
             for anchor, number in numbers.items():
-                numbers[anchor] = (chapter, *number[1:])
+                if number:  # below the depth of the numbering there is none
+                    numbers[anchor] = (chapter, *number[1:])
         links = env.tocs[document].findall(nodes.reference)
         for node in (env.titles[document], *links):
             if number := node.get("secnumber"):

@@ -35,9 +35,9 @@ def faults_of(cell: NotebookNode) -> Iterator[str]:
     if cell.cell_type != "code":
         return
     tags = set(cell.metadata.get("tags", []))
-    if cell.source.strip() and not cell.execution_count:
-        if "nbval-skip" not in tags:
-            yield "was not run"
+    runs = cell.source.strip() and "nbval-skip" not in tags
+    if runs and not cell.execution_count:
+        yield "was not run"
     if len(cell.source.splitlines()) > LONGEST and not tags & HIDDEN:
         yield f"has more than {LONGEST} lines"
     for out in cell.outputs:

@@ -1,0 +1,425 @@
+"""Training: what to minimise, how to step downhill, how to resume.
+
+Woven from chapters/05_pretraining.ipynb. Edit the chapter, then run `make
+lib`.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.utils.data import DataLoader
+
+from lib.gpt import GPT
+
+Batch = tuple[Tensor, Tensor]  # ids and targets, each (B, T)
+IGNORE = -100  # a target that asks for nothing, as in F.cross_entropy
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of -log p(target), in nats: logits (B, T, V), targets (B, T).
+
+    Targets equal to IGNORE ask for nothing and count for nothing.
+    """
+    return F.cross_entropy(
+        logits.flatten(0, -2),
+        targets.flatten(),
+        ignore_index=IGNORE,
+        reduction="sum",
+    )
+
+
+def count_targets(targets: Tensor) -> int:
+    """Count the targets that ask for something."""
+    return int((targets != IGNORE).sum())
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
+    """Mean loss in nats per target token, over all batches of loader.
+
+    Every token weighs the same, also in a short last batch. Dropout is off.
+    Raises ValueError where there is no target at all.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total, n_targets = 0.0, 0
+    for ids, targets in loader:
+        logits = model(ids.to(device))
+        total += cross_entropy(logits, targets.to(device)).item()
+        n_targets += count_targets(targets)
+    model.train(was_training)
+    if n_targets == 0:
+        raise ValueError("no target to evaluate on: need 1 or more, got 0")
+    return total / n_targets
+
+
+class NGramLM:
+    """Count what follows what, and mix the counts of longer contexts in.
+
+    p_0(w) = 1/V is refined order by order: where the last k ids have been
+    seen before, p_k+1 = (1 - weight_k) p_k + weight_k count / total; where
+    they have not, p_k stays (Jelinek and Mercer, 1980).
+    """
+
+    def __init__(self, n: int, vocab_size: int) -> None:
+        if n < 1 or vocab_size < 1:
+            raise ValueError(
+                f"n and vocab_size must be 1 or more, got {n}, {vocab_size}"
+            )
+        self.n = n
+        self.vocab_size = vocab_size
+        self.counts: list[dict[tuple[int, ...], Counter[int]]] = [
+            defaultdict(Counter) for _ in range(n)
+        ]
+        self.weights = [0.5] * n
+
+    def fit(self, ids: Sequence[int]) -> "NGramLM":
+        """Count every 1-gram to n-gram of ids."""
+        for k in range(self.n):
+            for end in range(k, len(ids)):
+                self.counts[k][tuple(ids[end - k : end])][ids[end]] += 1
+        return self
+
+    def shares(self, ids: Sequence[int], end: int) -> list[float]:
+        """How often ids[end] followed the last 0, 1, ... ids, as shares.
+
+        The list ends with the longest context that was ever seen.
+        """
+        shares = []
+        for k in range(min(self.n, end + 1)):
+            seen = self.counts[k].get(tuple(ids[end - k : end]))
+            if seen is None:
+                break
+            shares.append(seen[ids[end]] / seen.total())
+        return shares
+
+    def mix(self, shares: Sequence[float]) -> list[float]:
+        """The probabilities p_0, p_1, ... that shares lead to."""
+        p = [1 / self.vocab_size]
+        for weight, share in zip(self.weights, shares, strict=False):
+            p.append((1 - weight) * p[-1] + weight * share)
+        return p
+
+    def loss(self, ids: Sequence[int], start: int = 1) -> float:
+        """Mean nats per token of ids[start:], given what stands before."""
+        if not 0 <= start < len(ids):
+            raise ValueError(
+                f"no target to evaluate on: {len(ids)} ids, start={start}"
+            )
+        total = 0.0
+        for end in range(start, len(ids)):
+            total -= math.log(self.mix(self.shares(ids, end))[-1])
+        return total / (len(ids) - start)
+
+    def tune(self, ids: Sequence[int], rounds: int = 30) -> "NGramLM":
+        """Choose the weights under which held-out ids are likeliest (EM)."""
+        rows = [self.shares(ids, end) for end in range(len(ids))]
+        for _ in range(rounds):
+            used, reached = [0.0] * self.n, [1e-12] * self.n
+            for shares in rows:
+                p, here = self.mix(shares), 1.0
+                for k in reversed(range(len(shares))):
+                    taken = here * self.weights[k] * shares[k] / p[k + 1]
+                    used[k] += taken
+                    reached[k] += here
+                    here -= taken
+            self.weights = [u / r for u, r in zip(used, reached, strict=True)]
+        return self
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; raises ValueError where a setting makes no sense.
+
+    A step reads `accumulate` batches. The rate rises over warmup_steps to
+    learning_rate, then falls along a cosine to min_learning_rate.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 1e-4
+    warmup_steps: int = 0
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    eval_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "steps": (1, math.inf),
+            "learning_rate": (0, math.inf),
+            "min_learning_rate": (0, self.learning_rate),
+            "warmup_steps": (0, self.steps),
+            "weight_decay": (0, math.inf),
+            "beta1": (0, 1 - 1e-9),
+            "beta2": (0, 1 - 1e-9),
+            "clip_norm": (1e-9, math.inf),
+            "accumulate": (1, math.inf),
+            "eval_every": (1, math.inf),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(
+                    f"{name} must be between {low} and {high}, "
+                    f"got {getattr(self, name)}"
+                )
+
+
+def warmup_cosine(
+    step: int, *, steps: int, warmup_steps: int, peak: float, floor: float
+) -> float:
+    """Learning rate of a step (from 0): a straight rise, then a cosine."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
+    return floor + (peak - floor) * (1 + math.cos(math.pi * min(1, done))) / 2
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
+    """AdamW on what may change; decays matrices, not biases and norms."""
+    weights = [w for w in model.parameters() if w.requires_grad]
+    matrices = [w for w in weights if w.dim() >= 2]
+    vectors = [w for w in weights if w.dim() < 2]
+    return AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Sequence[Batch],
+    clip_norm: float,
+) -> tuple[float, int]:
+    """Take one step downhill on the mean loss over all targets of batches.
+
+    Returns the summed loss in nats and the number of targets. Raises
+    ValueError without a target, RuntimeError if a gradient is not finite.
+    """
+    n_targets = sum(count_targets(targets) for _, targets in batches)
+    if n_targets == 0:
+        raise ValueError("no target to learn from: need 1 or more, got 0")
+    device = next(model.parameters()).device
+    model.train()
+    total = 0.0
+    for ids, targets in batches:
+        loss = cross_entropy(model(ids.to(device)), targets.to(device))
+        (loss / n_targets).backward()
+        total += loss.item()
+    nn.utils.clip_grad_norm_(
+        model.parameters(), clip_norm, error_if_nonfinite=True
+    )
+    optimizer.step()
+    optimizer.zero_grad()
+    return total, n_targets
+
+
+def endless(
+    loader: DataLoader[Batch], seed: int, start: int = 0
+) -> Iterator[Batch]:
+    """Yield batches epoch after epoch, from batch number start on.
+
+    The order of an epoch depends on its number and the seed alone.
+    """
+    if len(loader) == 0:
+        raise ValueError("no batch to learn from: need 1 or more, got 0")
+    first_epoch, skip = divmod(start, len(loader))
+    for epoch in count(first_epoch):
+        if hasattr(loader.sampler, "set_epoch"):
+            loader.sampler.set_epoch(epoch)
+        torch.manual_seed(seed + epoch)  # for samplers without set_epoch
+        yield from islice(loader, skip, None)
+        skip = 0
+
+
+Record = dict[str, float]  # what an evaluation found
+
+
+def train(
+    model: GPT,
+    train_loader: DataLoader[Batch],
+    val_loader: DataLoader[Batch],
+    config: TrainConfig,
+    *,
+    checkpoint: str | Path | None = None,
+    report: Callable[[Record], None] | None = None,
+) -> list[Record]:
+    """Train model in place; return its history, a record an evaluation.
+
+    report is called with each record. With a checkpoint, the run is saved
+    there at each evaluation and, where the file exists, taken up from there:
+    on a CPU bit for bit the run that was never stopped.
+    """
+    optimizer = make_optimizer(model, config)
+    history: list[Record] = []
+    if checkpoint is not None and Path(checkpoint).exists():
+        history = load_checkpoint(checkpoint, model, optimizer, config)
+    for record in run(model, optimizer, train_loader, config, history):
+        record["val_loss"] = evaluate(model, val_loader)
+        history.append(record)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, model, optimizer, config, history)
+        if report is not None:
+            report(record)
+    return history
+
+
+def run(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loader: DataLoader[Batch],
+    config: TrainConfig,
+    history: Sequence[Record] = (),
+) -> Iterator[Record]:
+    """Take the steps that history lacks; pause where it is time to look.
+
+    Yields step, tokens, learning_rate and train_loss: the mean, in nats per
+    token, since the last record.
+    """
+    first, tokens = 0, 0
+    if history:
+        first, tokens = int(history[-1]["step"]), int(history[-1]["tokens"])
+    batches = endless(loader, config.seed, first * config.accumulate)
+    nats, since = 0.0, tokens
+    for step in range(first, config.steps):
+        taken = list(islice(batches, config.accumulate))
+        torch.manual_seed(config.seed * config.steps + step)  # for dropout
+        rate = set_rate(optimizer, step, config)
+        loss, n_targets = train_step(model, optimizer, taken, config.clip_norm)
+        nats, tokens = nats + loss, tokens + n_targets
+        if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
+            yield {
+                "step": step + 1,
+                "tokens": tokens,
+                "learning_rate": rate,
+                "train_loss": nats / (tokens - since),
+            }
+            nats, since = 0.0, tokens
+
+
+def set_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:
+    """Give the optimizer the learning rate of a step, and return it."""
+    rate = warmup_cosine(
+        step,
+        steps=config.steps,
+        warmup_steps=config.warmup_steps,
+        peak=config.learning_rate,
+        floor=config.min_learning_rate,
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: GPT,
+    optimizer: Optimizer,
+    config: TrainConfig,
+    history: list[Record],
+) -> None:
+    """Write all that a run needs to go on, to one safetensors file.
+
+    It takes the place of an older file only when it is whole.
+    """
+    tensors = {f"model.{n}": w.data for n, w in model.named_parameters()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, tensor in state.items():
+            tensors[f"optimizer.{index}.{name}"] = tensor
+    facts = describe(model, config) | {"history": history}
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, {"run": json.dumps(facts)})
+
+
+def describe(model: GPT, config: TrainConfig | None) -> dict[str, Any]:
+    """The settings that a run cannot go on without, as plain data."""
+    facts = {"model": dataclasses.asdict(model.config)}
+    if config is not None:
+        facts["training"] = dataclasses.asdict(config)
+    return facts
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: GPT,
+    optimizer: Optimizer | None = None,
+    config: TrainConfig | None = None,
+) -> list[Record]:
+    """Put a saved run back into model and optimizer; return its history.
+
+    Without an optimizer only the weights are read. Raises ValueError where
+    the file is damaged or was written with other settings, naming both.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole checkpoint: {error}") from error
+    for part, settings in describe(model, config).items():
+        for name, value in settings.items():
+            if facts[part].get(name) != value:
+                raise ValueError(
+                    f"{path} was saved with {name}={facts[part].get(name)}, "
+                    f"but this {part} has {name}={value}"
+                )
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(tensors[f"model.{name}"])
+    if optimizer is not None:
+        restore(optimizer, tensors)
+    return facts["history"]
+
+
+def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put the saved moments of each weight back."""
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state[int(index)][name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of path at the end.
+
+    When the writing fails or is interrupted, the old file stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
