@@ -7,12 +7,6 @@ SITE := $(BIN)/jupyter-book build . -q -W -n --keep-going
 NBVAL := $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
          -n 2 --dist loadfile
 
-# Stored numbers come from two threads; the same holds wherever they are checked.
-export OMP_NUM_THREADS := 2
-export MKL_NUM_THREADS := 2
-# Two workers share the cores: a thread that waits should not spin.
-export OMP_WAIT_POLICY := PASSIVE
-
 .PHONY: help book test test-portable lab lib run bench clean
 
 help:  ## list the targets
@@ -44,7 +38,7 @@ run: .venv/book  ## run all notebooks again and store their outputs
 	$(BIN)/python tools/run.py
 
 bench: .venv/test  ## compare speed with transformers and tokenizers
-	$(BIN)/python tools/bench.py
+	OMP_NUM_THREADS=2 $(BIN)/python tools/bench.py
 
 clean:  ## remove what was built; .venv stays
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache

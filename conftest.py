@@ -12,6 +12,8 @@ import pytest
 
 import run
 
+os.environ.update(run.FIXED)  # before any test imports torch
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:

@@ -202,8 +202,8 @@ def load_records(name: str) -> list[dict[str, str]]:
 class NextTokenDataset(Dataset[tuple[Tensor, Tensor]]):
     """Windows over a text's ids, each with the same window one id later.
 
-    Item i is (x, y), two int64 tensors (L,) with L = `context_length`, and
-    starts at id i * `stride`. ids: (N,), N > L.
+    Item i is (x, y), two int64 tensors (T,) with T = `context_length`, and
+    starts at id i * `stride`. ids: (N,), N > T.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ def make_loader(
     drop_last: bool = False,
     seed: int = 0,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batch the windows over ids: pairs (x, y), each (B, L).
+    """Batch the windows over ids: pairs (x, y), each (B, T).
 
     The stride is `context_length` unless given. Shuffled, the order depends
     on `seed` and on the epoch set by `loader.sampler.set_epoch(epoch)`, and

@@ -1,4 +1,4 @@
-"""Learning byte-pair merges: counts kept up to date, and a lazy heap.
+"""Byte-pair merges: learning them fast, and writing them legibly.
 
 Woven from chapters/02_text.ipynb. Edit the chapter, then run `make lib`.
 """
@@ -10,7 +10,7 @@ from operator import add
 
 
 class PairTable:
-    """Counts of neighbouring tokens, kept up to date merge by merge.
+    """Counts of neighboring tokens, kept up to date merge by merge.
 
     Each distinct pre-token is a `str` with one character, `chr(id)`, per
     token, so that merging a pair everywhere in it is a split and a join.
@@ -56,7 +56,7 @@ class PairTable:
             parts = self.words[n].split(pair)
             self.words[n] = new.join(parts)
             times = self.times[n]
-            was = now = parts[0][-1:]  # left neighbour, before and after
+            was = now = parts[0][-1:]  # left neighbor, before and after
             for tail in parts[1:]:
                 if was:
                     self.counts[was + left] -= times
@@ -92,3 +92,31 @@ def learn_merges(
     while len(table.merges) < n_merges and (pair := table.best()):
         table.merge(pair)
     return table.merges
+
+
+VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTE_TO_CHAR = {b: chr(b) for b in VISIBLE} | {
+    b: chr(256 + n) for n, b in enumerate(sorted({*range(256)} - {*VISIBLE}))
+}
+CHAR_TO_BYTE = {char: b for b, char in BYTE_TO_CHAR.items()}
+
+
+def printable(token: bytes) -> str:
+    """Write bytes in GPT-2's alphabet of 256 visible characters."""
+    return "".join(BYTE_TO_CHAR[b] for b in token)
+
+
+def from_printable(shown: str) -> bytes:
+    """Read bytes written by `printable`; ValueError on another character."""
+    try:
+        return bytes(CHAR_TO_BYTE[char] for char in shown)
+    except KeyError as error:
+        raise ValueError(f"{error} in {shown!r} stands for no byte") from None
+
+
+def read_merge(line: str) -> tuple[bytes, bytes]:
+    """Read a merge as GPT-2's files write it: two parts and a space."""
+    parts = [from_printable(part) for part in line.split(" ")]
+    if len(parts) != 2:
+        raise ValueError(f"{line!r} is no merge: expected two parts")
+    return parts[0], parts[1]

@@ -44,7 +44,7 @@ def steps(
     B, T = ids.shape
     C = model.config.context_length
     buffer = torch.cat([ids, ids.new_empty(B, max_new_tokens)], dim=1)
-    cache = model.new_cache() if use_cache and T <= C else None
+    cache = model.new_cache() if use_cache else None
     was_training = model.training
     model.eval()
     try:

@@ -20,7 +20,7 @@ import regex
 import tiktoken
 
 from lib.data import DataAltered, DataNotFound, atomic_path, check_sha256
-from lib.pairs import learn_merges
+from lib.pairs import from_printable, learn_merges, printable, read_merge
 
 
 def look_up(vocabulary: Sequence[AnyStr], ids: Iterable[int]) -> list[AnyStr]:
@@ -55,7 +55,7 @@ WORD = re.compile(r" ?\w+| ?[^\w\s]|\s")
 
 def split_words(text: str) -> list[str]:
     """Cut text into words, marks and special tokens that join to it."""
-    words = []
+    words: list[str] = []
     for n, part in enumerate(split_specials(text, (END_OF_TEXT, UNKNOWN))):
         words += [part] if n % 2 else WORD.findall(part)
     return words
@@ -300,33 +300,6 @@ class BPETokenizer:
 
 
 CACHE_SIZE = 2**16  # distinct pre-tokens whose ids are remembered
-
-VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-BYTE_TO_CHAR = {b: chr(b) for b in VISIBLE} | {
-    b: chr(256 + n) for n, b in enumerate(sorted({*range(256)} - {*VISIBLE}))
-}
-CHAR_TO_BYTE = {char: b for b, char in BYTE_TO_CHAR.items()}
-
-
-def printable(token: bytes) -> str:
-    """Write bytes in GPT-2's alphabet of 256 visible characters."""
-    return "".join(BYTE_TO_CHAR[b] for b in token)
-
-
-def from_printable(shown: str) -> bytes:
-    """Read bytes written by `printable`; ValueError on another character."""
-    try:
-        return bytes(CHAR_TO_BYTE[char] for char in shown)
-    except KeyError as error:
-        raise ValueError(f"{error} in {shown!r} stands for no byte") from None
-
-
-def read_merge(line: str) -> tuple[bytes, bytes]:
-    """Read a merge as GPT-2's files write it: two parts and a space."""
-    parts = [from_printable(part) for part in line.split(" ")]
-    if len(parts) != 2:
-        raise ValueError(f"{line!r} is no merge: expected two parts")
-    return parts[0], parts[1]
 
 
 GPT2_SHA256 = {

@@ -175,10 +175,10 @@ def test_one_head_is_what_loops_say(bias: bool) -> None:
     causal = CausalAttention(d_in, d_out, 7, 0.0, qkv_bias=bias)
     masks = np.ones((T, T), dtype=bool), np.tri(T, dtype=bool)
     for layer, mask in zip((full, causal), masks, strict=True):
-        assert (layer.query.bias is not None) == bias
+        qkv = (layer.query, layer.key, layer.value)
+        assert [part.bias is not None for part in qkv] == 3 * [bias]
         for b in range(B):
             sentence = to_numpy(x[b])
-            qkv = (layer.query, layer.key, layer.value)
             parts = (project(part, sentence) for part in qkv)
             expected, _ = attend_by_loops(*parts, mask)
             assert distance(layer(x)[b], expected) < CLOSE
@@ -294,6 +294,20 @@ def test_dropout_enlarges_survivors_and_keeps_the_mean() -> None:
     assert (first[:, None] - ends).abs().amin(dim=1).max() < CLOSE
     assert abs(float((first == 0).float().mean()) - p) < 5 * 0.02
     assert abs(float(out[:, -1].mean()) - 1) < 5 * 0.004
+
+
+def test_dropout_falls_on_each_head_by_itself() -> None:
+    p, B, H = 0.2, 3000, 2
+    layer = MultiHeadAttention(1, H, 1, p, H, qkv_bias=True)
+    with torch.no_grad():
+        layer.qkv.bias.fill_(1.0)
+        layer.out.weight.copy_(torch.eye(H))
+        layer.out.bias.zero_()
+        out = layer(torch.zeros(B, 1, 1))[:, 0]  # (B, H)
+    dropped = (out == 0).float()
+    assert distance(out, (1 - dropped) / (1 - p)) < CLOSE
+    assert (dropped.mean(dim=0) - p).abs().max() < 5 * 0.0073
+    assert abs(float(dropped.prod(dim=1).mean()) - p**2) < 5 * 0.0036
 
 
 @pytest.mark.parametrize("n_heads", [0, 2])

@@ -317,9 +317,13 @@ def test_course_data_comes_before_cache_and_network(
     monkeypatch.setenv("COURSE_DATA", str(own))
     name = offer("/good")
     (own / "t.txt").write_bytes(TEXT)
+    stale = tmp_path / "home" / "every-token-counts" / "t.txt"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"would be refused")
     assert load_text(name) == TEXT.decode()
     assert server.asked == []
     (own / "t.txt").unlink()
+    stale.unlink()
     assert load_text(name) == TEXT.decode()
     assert server.asked == ["/good"]
 

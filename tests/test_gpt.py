@@ -215,6 +215,16 @@ def test_each_dropout_acts(path: str) -> None:
     assert not torch.equal(model(ids), model(ids))
 
 
+@pytest.mark.parametrize("silent", ["attention.out", "feed_forward.down"])
+def test_dropout_acts_on_each_branch(silent: str) -> None:
+    block = TransformerBlock(dataclasses.replace(SMALL, dropout=0.5)).eval()
+    for weight in block.get_submodule(silent).parameters():
+        torch.nn.init.zeros_(weight)
+    block.dropout.train()
+    x = torch.randn(2, 5, 24)
+    assert not torch.equal(block(x), block(x))
+
+
 # The cache
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
 from lib.data import DataAltered, DataNotFound, load_text
+from lib.pairs import printable
 from lib.tokenizer import (
     GPT2_SHA256,
     PRETOKEN,
@@ -24,7 +25,6 @@ from lib.tokenizer import (
     WordTokenizer,
     gpt2_tokenizer,
     load_tokenizer,
-    printable,
 )
 
 END = "<|endoftext|>"

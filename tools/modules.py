@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from cells import Cell, Imports, Part, WeaveError, read_parts
 
+# A process that has imported IPython counts its names among the builtins.
+BUILTINS = {*dir(builtins), "__file__"} - {"display", "get_ipython"}
 FROM_LIB = re.compile(r"from lib\.(\w+) import (\w+)")
 
 
@@ -188,7 +190,7 @@ def check_one_way(module: Module, bound: Imports) -> None:
 
 def borrow(name: str, user: Cell, modules: dict[str, Module]) -> set[str]:
     """Import a name from the one other module that defines it."""
-    if hasattr(builtins, name) or name in ("__name__", "__file__"):
+    if name in BUILTINS:
         return set()
     owners = [m for m in modules.values() if name in m.names]
     if len(owners) != 1:
