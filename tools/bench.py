@@ -65,6 +65,7 @@ class LogitsOnly(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Map ids (B, T) to logits (B, T, V)."""
         return self.model(input_ids=ids, use_cache=False).logits
 
 
