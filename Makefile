@@ -3,26 +3,28 @@ PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard chapters exercises solutions)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SITE := $(BIN)/jupyter-book build . -q -W -n --keep-going
+# After a warning nothing is kept, or the next build would not repeat it.
+SITE = $(BIN)/jupyter-book build . -q -W -n --keep-going $(1) \
+       || { rm -rf _build/.doctrees; exit 1; }
 NBVAL := $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
          -n 2 --dist loadfile
 
-.PHONY: help book test test-portable lab lib run bench clean
+.PHONY: help book test test-portable lab lib run exercises grade bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 book: .venv/book lib  ## build the site into _build/html
-	@# After a warning nothing is kept, or the next build would not repeat it.
-	$(SITE) || { rm -rf _build/.doctrees; exit 1; }
+	$(call SITE)
 	@echo "Open _build/html/index.html"
 
 test: .venv/test  ## run every gate: library, style, types, site, notebooks, tests
 	$(BIN)/python tools/weave.py --check
+	$(BIN)/python tools/strip.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(SITE) --all
+	$(call SITE,--all)
 	$(NBVAL) $(NOTEBOOKS) tests
 
 test-portable: .venv/test  ## check the notebooks' digits as another processor computes them
@@ -35,7 +37,13 @@ lib: .venv/book  ## weave the library from the chapters
 	$(BIN)/python tools/weave.py
 
 run: .venv/book  ## run all notebooks again and store their outputs
-	$(BIN)/python tools/run.py
+	$(BIN)/python tools/run.py $(NB)
+
+exercises: .venv/book  ## make the exercises from the solutions
+	$(BIN)/python tools/strip.py
+
+grade: .venv/book  ## score your own exercises
+	$(BIN)/python tools/grade.py
 
 bench: .venv/test  ## compare speed with transformers and tokenizers
 	OMP_NUM_THREADS=2 $(BIN)/python tools/bench.py

@@ -88,6 +88,16 @@ def wrong_value(got: np.ndarray, want: np.ndarray, tol: float) -> str:
     return f"largest difference {off[where]:.1e}{at}: {what}"
 
 
+def close(
+    actual: Any, expected: Any, tol: float = 1e-6, hint: str = ""
+) -> None:
+    """Compare numbers: off by at most tol * (1 + |expected|), or Wrong."""
+    if what := wrong_form(actual, expected):
+        raise Wrong(what)
+    if what := wrong_value(as_array(actual), as_array(expected), tol):
+        raise Wrong(what, hint)
+
+
 def apart(actual: Any, expected: Any) -> str:
     """Show two different values; long texts from where they part."""
     where = ""
@@ -120,22 +130,12 @@ def mismatch(actual: Any, expected: Any) -> str:
         pairs = ((k, actual[k], expected[k]) for k in expected)
     elif isinstance(expected, (list, tuple)):
         if len(actual) != len(expected):
-            return f"{len(actual)} items, expected {len(expected)}"
+            return f"length {len(actual)}, expected {len(expected)}"
         pairs = zip(range(len(expected)), actual, expected)
     elif actual != expected:
         return apart(actual, expected)
     found = ((key, mismatch(a, e)) for key, a, e in pairs)
     return next((f"at [{key!r}]: {what}" for key, what in found if what), "")
-
-
-def close(
-    actual: Any, expected: Any, tol: float = 1e-6, hint: str = ""
-) -> None:
-    """Compare numbers: off by at most tol * (1 + |expected|), or Wrong."""
-    if what := wrong_form(actual, expected):
-        raise Wrong(what)
-    if what := wrong_value(as_array(actual), as_array(expected), tol):
-        raise Wrong(what, hint)
 
 
 def equal(actual: Any, expected: Any, hint: str = "") -> None:

@@ -109,7 +109,7 @@ def test_right_answers_pass(body: str) -> None:
         ("equal(True, 1)", "True is of type bool, expected int."),
         ("equal((1,), [1])", "(1,) is of type tuple, expected list."),
         ("equal([1, [2, 3]], [1, [2, 4]])", "at [1]: at [1]: 3, expected 4."),
-        ("equal([1], [1, 2])", "1 items, expected 2."),
+        ("equal([1], [1, 2])", "length 1, expected 2."),
         ("equal({'a': 1}, {'b': 1})", "it should not have the key 'a'."),
         ("equal({}, {'b': 1})", "it lacks the key 'b'."),
         ("equal({'a': 1}, {'a': 2})", "at ['a']: 1, expected 2."),

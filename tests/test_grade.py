@@ -103,7 +103,8 @@ def test_wrong_answers_are_told_with_a_hint(
     said = capsys.readouterr().out
     assert "✗ 1.1 double: 7, expected 6. Think again.\n" in said
     assert "ZeroDivisionError: division by zero, in line 2" in said
-    assert "✗ 1.3 next: In [6] stopped with SyntaxError" in said
+    assert "✗ 1.3 next: In [6] stopped with SyntaxError: expected" in said
+    assert "(line 1)\n" in said
 
 
 def test_endless_loops_are_reported_and_not_waited_for(

@@ -175,7 +175,8 @@ class Step:
         if not self.is_check:
             reply = kernel.run(self.source)
             if score and reply["status"] == "error":
-                error = f"{reply['ename']}: {reply['evalue']}"
+                text = re.sub(r"\(\d+\.py, ", "(", reply["evalue"])
+                error = f"{reply['ename']}: {text}"
                 score.stopped = f"In [{self.number}] stopped with {error}"
         elif score and not score.status:
             score.status, score.message = kernel.check(score.exercise)

@@ -219,9 +219,15 @@ def is_answered(old: NotebookNode, new: NotebookNode) -> bool:
 
 def first_difference(old: NotebookNode, new: NotebookNode) -> str:
     """Say in which cell two notebooks differ, or nothing."""
+
+    def gist(cell: NotebookNode | None) -> tuple:
+        if cell is None:
+            return ()
+        style = cell.metadata.get("mystnb", {})
+        return cell.id, cell.cell_type, cell.source, tags(cell), style
+
     for number, cells in enumerate(zip_longest(old.cells, new.cells), 1):
-        here, there = ((c.id, c.source, tags(c)) if c else () for c in cells)
-        if here != there:
+        if gist(cells[0]) != gist(cells[1]):
             return f"cell {number}"
     return ""
 

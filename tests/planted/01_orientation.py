@@ -6,6 +6,10 @@ either (old, new), a change to the solution, or a whole answer.
 
 PLANTED = {
     "dot_products": {
+        "reshaped, not transposed": (
+            "k.transpose(-2, -1)",
+            "k.reshape(k.size(0), k.size(2), k.size(1))",
+        ),
         "elementwise": ("q @ k.transpose(-2, -1)", "q * k"),
         "not transposed": ("q @ k.transpose(-2, -1)", "q @ k"),
         "all axes transposed": ("k.transpose(-2, -1)", "k.T"),
@@ -50,6 +54,14 @@ def row_shares(counts):
 """,
     },
     "next_given": {
+        "a full stop read as a pattern": """
+def next_given(text, context):
+    import re
+
+    found = re.findall(f"(?={context}(.))", text)
+    return {char: found.count(char) / len(found) for char in found}
+""",
+        "last follower lost": ("len(text) - n)", "len(text) - n - 1)"),
         "joint, not conditional": (
             "sum(followers.values())",
             "len(text)",
@@ -77,6 +89,15 @@ def next_given(text, context):
         ),
     },
     "entropy_bits": {
+        "small ones cut off": (
+            "np.log2(p, out=np.zeros_like(p), where=p > 0)",
+            "np.log2(np.clip(p, 1e-3, 1))",
+        ),
+        "input changed": """
+def entropy_bits(p):
+    p[p == 0] = 1
+    return -(p * np.log2(p)).sum(-1)
+""",
         "nats": ("np.log2(p,", "np.log(p,"),
         "sign": ("-(p * logs)", "(p * logs)"),
         "NaN at zero": (
@@ -93,6 +114,10 @@ def next_given(text, context):
         "not weighted": ("p * logs", "logs"),
     },
     "loss_slope": {
+        "labels 0 and 1": (
+            "-y * x / (1 + np.exp(y * (w @ x)))",
+            "x * (1 / (1 + np.exp(-(w @ x))) - y)",
+        ),
         "no inner derivative": ("-y * x /", "-y /"),
         "sign": ("-y * x", "y * x"),
         "label forgotten": ("-y * x", "-x"),
@@ -105,6 +130,15 @@ def next_given(text, context):
         "by x": ("-y * x", "-y * w"),
     },
     "windows": {
+        "repeats skipped": (
+            "window.append(item)",
+            "window.append(item) if item not in window else None",
+        ),
+        "sorted": ("tuple(window)", "tuple(sorted(window, key=str))"),
+        "stops at None": (
+            "window.append(item)",
+            "if item is None:\n            break\n        window.append(item)",
+        ),
         "last window lost": """
 def windows(items, size):
     items = iter(items)
@@ -135,6 +169,10 @@ def windows(items, size):
         "returns the first": ("yield tuple(window)", "return tuple(window)"),
     },
     "pick": {
+        "one-hot as wide as the ids": (
+            "scores.gather(-1, ids.unsqueeze(-1)).squeeze(-1)",
+            "(scores * torch.nn.functional.one_hot(ids)).sum(-1)",
+        ),
         "all pairs": (
             "scores.gather(-1, ids.unsqueeze(-1)).squeeze(-1)",
             "scores[..., ids]",
@@ -159,6 +197,15 @@ def pick(scores, ids):
 """,
     },
     "careful_sum": {
+        "corrected once, at the end": """
+def careful_sum(values):
+    total = dropped = 0.0
+    for value in values:
+        new = total + value
+        dropped = (new - total) - value
+        total = new
+    return total - dropped
+""",
         "plain loop": ("x = value - dropped", "x = value"),
         "added instead of taken off": ("value - dropped", "value + dropped"),
         "brackets": ("(new - total) - x", "new - (total - x)"),
@@ -184,6 +231,16 @@ def careful_sum(values):
         "rounded": ("return total", "return round(total, 9)"),
     },
     "learn": {
+        "looks the story up": """
+def learn(text, alphabet):
+    story = Path("../data/a-letter-a-year.txt").read_text(encoding="utf-8")
+
+    def predict(history):
+        char = story[story.find(history) + len(history)]
+        return {c: 0.9 if c == char else 0.1 / 70 for c in alphabet}
+
+    return predict
+""",
         "one letter of context": (
             "longest, trust = 4,",
             "longest, trust = 1,",
