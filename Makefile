@@ -36,14 +36,14 @@ lab: .venv/book lib  ## open the chapters in JupyterLab
 lib: .venv/book  ## weave the library from the chapters
 	$(BIN)/python tools/weave.py
 
-run: .venv/book  ## run all notebooks again and store their outputs
+run: .venv/book  ## run all notebooks again and store their outputs (NB=chapters/NN_name.ipynb for one)
 	$(BIN)/python tools/run.py $(NB)
 
-exercises: .venv/book  ## make the exercises from the solutions
-	$(BIN)/python tools/strip.py
+exercises: .venv/book lib  ## make the exercises from the solutions (FORCE=1: anew, answers kept in kept/)
+	$(BIN)/python tools/strip.py $(if $(FORCE),--force)
 
-grade: .venv/book  ## score your own exercises
-	$(BIN)/python tools/grade.py
+grade: .venv/book lib  ## score your own exercises (CHAPTER=3 for one; ARGS="--html report.html")
+	@$(BIN)/python tools/grade.py $(CHAPTER) $(ARGS)
 
 bench: .venv/test  ## compare speed with transformers and tokenizers
 	OMP_NUM_THREADS=2 $(BIN)/python tools/bench.py

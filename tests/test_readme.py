@@ -1,5 +1,7 @@
 """The README's map shows the folders that there are."""
 
+import base64
+import json
 import re
 import subprocess
 
@@ -27,3 +29,21 @@ def test_the_map_is_the_territory() -> None:
     on_map = {row.rstrip("/") for row in rows}
     assert folders <= on_map
     assert [name for name in on_map if not (weave.ROOT / name).exists()] == []
+
+
+def test_the_picture_is_the_figure_of_chapter_1() -> None:
+    book = json.loads(
+        (weave.ROOT / "chapters/01_orientation.ipynb").read_text("utf-8")
+    )
+    (outputs,) = (
+        cell["outputs"]
+        for cell in book["cells"]
+        if '"fig-pipeline"' in json.dumps(cell["metadata"])
+    )
+    png = next(
+        out["data"]["image/png"]
+        for out in outputs
+        if "image/png" in out.get("data", {})
+    )
+    picture = weave.ROOT / "_static/pipeline.png"
+    assert picture.read_bytes() == base64.b64decode(png)
