@@ -60,27 +60,6 @@ def steps(
         model.train(was_training)
 
 
-def sample_next(
-    logits: Tensor,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Draw one id a row from logits (B, V); temperature 0 is greedy."""
-    check_sampling(logits.size(-1), temperature, top_k, top_p)
-    if temperature == 0.0:
-        return greedy(logits)
-    best = logits.amax(dim=-1, keepdim=True)
-    logits = (logits - best) / temperature  # cannot overflow
-    if top_k is not None:
-        logits = keep_top_k(logits, top_k)
-    if top_p is not None:
-        logits = keep_top_p(logits, top_p)
-    drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-    return drawn.squeeze(-1)
-
-
 def keep_top_k(logits: Tensor, top_k: int) -> Tensor:
     """Keep the top_k highest of logits (..., V), set the others to -inf."""
     kept, where = logits.topk(top_k, dim=-1)
@@ -112,6 +91,27 @@ def check_sampling(
         )
     if top_p is not None and not 0.0 < top_p <= 1.0:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}")
+
+
+def sample_next(
+    logits: Tensor,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw one id a row from logits (B, V); temperature 0 is greedy."""
+    check_sampling(logits.size(-1), temperature, top_k, top_p)
+    if temperature == 0.0:
+        return greedy(logits)
+    best = logits.amax(dim=-1, keepdim=True)
+    logits = (logits - best) / max(temperature, 1e-30)
+    if top_k is not None:
+        logits = keep_top_k(logits, top_k)
+    if top_p is not None:
+        logits = keep_top_p(logits, top_p)
+    drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+    return drawn.squeeze(-1)
 
 
 def stream(

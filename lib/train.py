@@ -1,4 +1,4 @@
-"""Training: what to minimise, how to step downhill, how to resume.
+"""Training: what to minimize, how to step downhill, how to resume.
 
 Woven from chapters/05_pretraining.ipynb. Edit the chapter, then run `make
 lib`.
@@ -7,11 +7,8 @@ lib`.
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -25,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
 
+from lib.data import atomic_path
 from lib.gpt import GPT
 
 Batch = tuple[Tensor, Tensor]  # ids and targets, each (B, T)
@@ -32,7 +30,7 @@ IGNORE = -100  # a target that asks for nothing, as in F.cross_entropy
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -log p(target), in nats: logits (B, T, V), targets (B, T).
+    """Sum of -ln p(target), in nats: logits (B, T, V), targets (B, T).
 
     Targets equal to IGNORE ask for nothing and count for nothing.
     """
@@ -42,32 +40,6 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         ignore_index=IGNORE,
         reduction="sum",
     )
-
-
-def count_targets(targets: Tensor) -> int:
-    """Count the targets that ask for something."""
-    return int((targets != IGNORE).sum())
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
-    """Mean loss in nats per target token, over all batches of loader.
-
-    Every token weighs the same, also in a short last batch. Dropout is off.
-    Raises ValueError where there is no target at all.
-    """
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    total, n_targets = 0.0, 0
-    for ids, targets in loader:
-        logits = model(ids.to(device))
-        total += cross_entropy(logits, targets.to(device)).item()
-        n_targets += count_targets(targets)
-    model.train(was_training)
-    if n_targets == 0:
-        raise ValueError("no target to evaluate on: need 1 or more, got 0")
-    return total / n_targets
 
 
 class NGramLM:
@@ -81,7 +53,7 @@ class NGramLM:
     def __init__(self, n: int, vocab_size: int) -> None:
         if n < 1 or vocab_size < 1:
             raise ValueError(
-                f"n and vocab_size must be 1 or more, got {n}, {vocab_size}"
+                f"n={n} and vocab_size={vocab_size} must be 1 or more"
             )
         self.n = n
         self.vocab_size = vocab_size
@@ -132,16 +104,58 @@ class NGramLM:
         """Choose the weights under which held-out ids are likeliest (EM)."""
         rows = [self.shares(ids, end) for end in range(len(ids))]
         for _ in range(rounds):
-            used, reached = [0.0] * self.n, [1e-12] * self.n
+            supplied, reached = [0.0] * self.n, [1e-12] * self.n
             for shares in rows:
                 p, here = self.mix(shares), 1.0
                 for k in reversed(range(len(shares))):
                     taken = here * self.weights[k] * shares[k] / p[k + 1]
-                    used[k] += taken
+                    supplied[k] += taken
                     reached[k] += here
                     here -= taken
-            self.weights = [u / r for u, r in zip(used, reached, strict=True)]
+            self.weights = [
+                s / r for s, r in zip(supplied, reached, strict=True)
+            ]
         return self
+
+
+def count_targets(targets: Tensor) -> int:
+    """Count the targets that ask for something."""
+    return int((targets != IGNORE).sum())
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
+    """Mean loss in nats per target token, over all batches of loader.
+
+    Every token weighs the same, also in a short last batch. Dropout is off.
+    Raises ValueError where there is no target at all.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total, n_targets = 0.0, 0
+    for ids, targets in loader:
+        logits = model(ids.to(device))
+        total += cross_entropy(logits, targets.to(device)).item()
+        n_targets += count_targets(targets)
+    model.train(was_training)
+    if n_targets == 0:
+        raise ValueError("no target to evaluate on: need 1 or more, got 0")
+    return total / n_targets
+
+
+BOUNDS: dict[str, tuple[float, float | str]] = {
+    "steps": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "min_learning_rate": (0, "learning_rate"),
+    "warmup_steps": (0, "steps"),
+    "weight_decay": (0, math.inf),
+    "beta1": (0, 0.999999),
+    "beta2": (0, 0.999999),
+    "clip_norm": (1e-6, math.inf),
+    "accumulate": (1, math.inf),
+    "eval_every": (1, math.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -165,34 +179,14 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        bounds = {
-            "steps": (1, math.inf),
-            "learning_rate": (0, math.inf),
-            "min_learning_rate": (0, self.learning_rate),
-            "warmup_steps": (0, self.steps),
-            "weight_decay": (0, math.inf),
-            "beta1": (0, 1 - 1e-9),
-            "beta2": (0, 1 - 1e-9),
-            "clip_norm": (1e-9, math.inf),
-            "accumulate": (1, math.inf),
-            "eval_every": (1, math.inf),
-        }
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            most = getattr(self, high) if isinstance(high, str) else high
+            if not low <= value <= most:
                 raise ValueError(
-                    f"{name} must be between {low} and {high}, "
-                    f"got {getattr(self, name)}"
+                    f"{name} is {value}, but must be between {low} and "
+                    + (f"{high}, {most}" if high != most else f"{most}")
                 )
-
-
-def warmup_cosine(
-    step: int, *, steps: int, warmup_steps: int, peak: float, floor: float
-) -> float:
-    """Learning rate of a step (from 0): a straight rise, then a cosine."""
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    done = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
-    return floor + (peak - floor) * (1 + math.cos(math.pi * min(1, done))) / 2
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
@@ -209,6 +203,30 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
         betas=(config.beta1, config.beta2),
         fused=True,
     )
+
+
+def warmup_cosine(
+    step: int, *, steps: int, warmup_steps: int, peak: float, floor: float
+) -> float:
+    """Learning rate of a step (from 0): a straight rise, then a cosine."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
+    return floor + (peak - floor) * (1 + math.cos(math.pi * min(1, done))) / 2
+
+
+def set_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:
+    """Give the optimizer the learning rate of a step, and return it."""
+    rate = warmup_cosine(
+        step,
+        steps=config.steps,
+        warmup_steps=config.warmup_steps,
+        peak=config.learning_rate,
+        floor=config.min_learning_rate,
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
 
 
 def train_step(
@@ -261,35 +279,6 @@ def endless(
 Record = dict[str, float]  # what an evaluation found
 
 
-def train(
-    model: GPT,
-    train_loader: DataLoader[Batch],
-    val_loader: DataLoader[Batch],
-    config: TrainConfig,
-    *,
-    checkpoint: str | Path | None = None,
-    report: Callable[[Record], None] | None = None,
-) -> list[Record]:
-    """Train model in place; return its history, a record an evaluation.
-
-    report is called with each record. With a checkpoint, the run is saved
-    there at each evaluation and, where the file exists, taken up from there:
-    on a CPU bit for bit the run that was never stopped.
-    """
-    optimizer = make_optimizer(model, config)
-    history: list[Record] = []
-    if checkpoint is not None and Path(checkpoint).exists():
-        history = load_checkpoint(checkpoint, model, optimizer, config)
-    for record in run(model, optimizer, train_loader, config, history):
-        record["val_loss"] = evaluate(model, val_loader)
-        history.append(record)
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimizer, config, history)
-        if report is not None:
-            report(record)
-    return history
-
-
 def run(
     model: nn.Module,
     optimizer: Optimizer,
@@ -323,18 +312,33 @@ def run(
             nats, since = 0.0, tokens
 
 
-def set_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:
-    """Give the optimizer the learning rate of a step, and return it."""
-    rate = warmup_cosine(
-        step,
-        steps=config.steps,
-        warmup_steps=config.warmup_steps,
-        peak=config.learning_rate,
-        floor=config.min_learning_rate,
-    )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
+def train(
+    model: GPT,
+    train_loader: DataLoader[Batch],
+    val_loader: DataLoader[Batch],
+    config: TrainConfig,
+    *,
+    checkpoint: str | Path | None = None,
+    report: Callable[[Record], None] | None = None,
+) -> list[Record]:
+    """Train model in place; return its history, a record an evaluation.
+
+    report is called with each record. With a checkpoint, the run is saved
+    there at each evaluation and, where the file exists, taken up from there:
+    on a CPU bit for bit the run that was never stopped.
+    """
+    optimizer = make_optimizer(model, config)
+    history: list[Record] = []
+    if checkpoint is not None and Path(checkpoint).exists():
+        history = load_checkpoint(checkpoint, model, optimizer, config)
+    for record in run(model, optimizer, train_loader, config, history):
+        record["val_loss"] = evaluate(model, val_loader)
+        history.append(record)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, model, optimizer, config, history)
+        if report is not None:
+            report(record)
+    return history
 
 
 def save_checkpoint(
@@ -353,16 +357,19 @@ def save_checkpoint(
         for name, tensor in state.items():
             tensors[f"optimizer.{index}.{name}"] = tensor
     facts = describe(model, config) | {"history": history}
-    with replacing(path) as unfinished:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(Path(path)) as unfinished:
         save_file(tensors, unfinished, {"run": json.dumps(facts)})
 
 
 def describe(model: GPT, config: TrainConfig | None) -> dict[str, Any]:
-    """The settings that a run cannot go on without, as plain data."""
-    facts = {"model": dataclasses.asdict(model.config)}
-    if config is not None:
-        facts["training"] = dataclasses.asdict(config)
-    return facts
+    """The settings that weights, and with a config a run, depend on."""
+    shape = dataclasses.asdict(model.config)
+    training = {"dropout": shape.pop("dropout")}
+    if config is None:
+        return {"model": shape}
+    training |= dataclasses.asdict(config)
+    return {"model": shape, "training": training}
 
 
 def load_checkpoint(
@@ -376,12 +383,7 @@ def load_checkpoint(
     Without an optimizer only the weights are read. Raises ValueError where
     the file is damaged or was written with other settings, naming both.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no whole checkpoint: {error}") from error
+    facts, tensors = read_checkpoint(path)
     for part, settings in describe(model, config).items():
         for name, value in settings.items():
             if facts[part].get(name) != value:
@@ -397,8 +399,20 @@ def load_checkpoint(
     return facts["history"]
 
 
+def read_checkpoint(
+    path: str | Path,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint's facts and tensors; ValueError if it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["run"])
+            return facts, {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole checkpoint: {error}") from error
+
+
 def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put the saved moments of each weight back."""
+    """Put the saved averages of each weight back."""
     state: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
@@ -406,20 +420,3 @@ def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
             state[int(index)][name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of path at the end.
-
-    When the writing fails or is interrupted, the old file stays as it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
