@@ -114,7 +114,10 @@ class Kernel:
     def run(self, code: str, **expressions: str) -> dict[str, Any]:
         """Run code, then evaluate expressions; return the kernel's reply."""
         sent = self.client.execute(
-            code, allow_stdin=False, user_expressions=expressions
+            code,
+            allow_stdin=False,
+            user_expressions=expressions,
+            stop_on_error=False,  # or what follows an error may be dropped
         )
         end = time.monotonic() + self.limit
         while time.monotonic() < end:
@@ -145,7 +148,10 @@ class Kernel:
             f"({exercise.name!r}, {exercise.body!r}, "
             "__import__('IPython').get_ipython().user_ns))"
         )
-        found = self.run("", result=call)["user_expressions"]["result"]
+        reply = self.run("", result=call)
+        if "user_expressions" not in reply:
+            raise Stuck(f"left a kernel that is {reply['status']!r}")
+        found = reply["user_expressions"]["result"]
         if found["status"] != "ok":
             return "failed", f"{found['ename']}: {found['evalue']}"
         status, message = json.loads(
