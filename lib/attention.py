@@ -104,6 +104,10 @@ class KVCache:
         if self.keys is None or self.values is None:
             self.keys = k.new_empty(B, H, self.max_length, d)
             self.values = v.new_empty(B, H, self.max_length, d)
+        if B != len(self.keys):
+            raise ValueError(
+                f"{B} texts cannot go on in a cache of {len(self.keys)}"
+            )
         start, self.length = self.length, self.length + T
         self.keys[:, :, start : self.length] = k
         self.values[:, :, start : self.length] = v
@@ -141,8 +145,9 @@ class MultiHeadAttention(nn.Module):
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cut (B, T, 3 * d_out) into q, k and v (B, H, T, d)."""
         B, T, _ = qkv.shape
-        q, k, v = qkv.view(B, T, 3, self.n_heads, -1).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        parts = qkv.view(B, T, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = parts.unbind()  # from (3, B, H, T, d)
+        return q, k, v
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend causally; the T queries are the last of the S keys."""

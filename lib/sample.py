@@ -4,12 +4,15 @@ Woven from chapters/04_gpt.ipynb and chapters/05_pretraining.ipynb. Edit the
 chapter, then run `make lib`.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lib.gpt import GPT, check_batch
 
@@ -17,6 +20,48 @@ from lib.gpt import GPT, check_batch
 def greedy(logits: Tensor) -> Tensor:
     """Choose the likeliest id of each row: (B, V) -> (B,)."""
     return logits.argmax(dim=-1)
+
+
+def one_row_head(head: nn.Linear) -> Callable[[Tensor], Tensor]:
+    """Copy a head's weights (V, D) into the order that suits a single row.
+
+    Returns a function from features (1, D) to logits (1, V): the head's,
+    up to rounding, for the weights that it has now.
+    """
+    V, D = head.weight.shape
+    n = torch.get_num_threads()
+    padded = F.pad(head.weight.detach(), (0, 0, 0, -V % n))
+    parts = padded.view(n, -1, D).transpose(1, 2).contiguous()
+
+    def project(x: Tensor) -> Tensor:
+        return torch.bmm(x.expand(n, 1, D), parts).view(1, -1)[:, :V]
+
+    return project
+
+
+def store_by_columns(linear: nn.Linear) -> None:
+    """Lay the weights of each input side by side, in a copy."""
+    columns = linear.weight.detach().t().contiguous()
+    linear.weight = nn.Parameter(columns.t(), requires_grad=False)
+
+
+def make_reader(model: GPT, n_rows: int, n_calls: int) -> tuple[GPT, Any]:
+    """Return the model and head for n_calls with n_rows each.
+
+    For many calls with a single row on the CPU both are copies, in the
+    order of memory that suits one row; the weights of no other layer are
+    copied.
+    """
+    head = model.head
+    is_plain = type(head) is nn.Linear and head.weight.device.type == "cpu"
+    if not is_plain or n_rows > 1 or n_calls < 16:
+        return model, head
+    shared: dict[int, Any] = {id(w): w for w in model.parameters()}
+    reader = copy.deepcopy(model, shared)
+    for part in reader.blocks.modules():
+        if type(part) is nn.Linear and part.out_features > part.in_features:
+            store_by_columns(part)
+    return reader, one_row_head(head)
 
 
 def check_prompt(ids: Tensor, max_new_tokens: int) -> None:
@@ -47,14 +92,15 @@ def steps(
     cache = model.new_cache() if use_cache else None
     was_training = model.training
     model.eval()
+    reader, head = make_reader(model, B, max_new_tokens)
     try:
         for end in range(T, T + max_new_tokens):
             if end > C:
                 cache = None
             start = cache[0].length if cache else max(0, end - C)
             with torch.inference_mode():
-                logits = model.next_logits(buffer[:, start:end], cache)
-                buffer[:, end] = choose(logits)
+                x = reader.features(buffer[:, start:end], cache)[:, -1]
+                buffer[:, end] = choose(head(x))
             yield buffer[:, end].clone()
     finally:
         model.train(was_training)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
 
@@ -29,17 +29,36 @@ Batch = tuple[Tensor, Tensor]  # ids and targets, each (B, T)
 IGNORE = -100  # a target that asks for nothing, as in F.cross_entropy
 
 
+class SummedLoss(torch.autograd.Function):
+    """Cross-entropy whose gradient is made in place: p - [w = y]."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of -ln p(target) for logits (N, V)."""
+        log_p = logits.log_softmax(dim=-1)
+        counts = targets != IGNORE
+        wanted = targets.where(counts, 0)[:, None]  # (N, 1)
+        ctx.save_for_backward(log_p, wanted, counts)
+        return -log_p.gather(-1, wanted)[counts].sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient (N, V) at the logits."""
+        log_p, wanted, counts = ctx.saved_tensors
+        gradient = log_p.exp_()
+        minus_one = gradient.new_full(wanted.shape, -1.0)
+        gradient.scatter_add_(-1, wanted, minus_one)
+        return gradient.mul_((upstream * counts)[:, None]), None
+
+
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum of -ln p(target), in nats: logits (B, T, V), targets (B, T).
 
-    Targets equal to IGNORE ask for nothing and count for nothing.
+    Targets equal to IGNORE ask for nothing and count for nothing. The
+    gradient overwrites what it is made of: backward runs once only.
     """
-    return F.cross_entropy(
-        logits.flatten(0, -2),
-        targets.flatten(),
-        ignore_index=IGNORE,
-        reduction="sum",
-    )
+    return SummedLoss.apply(logits.flatten(0, -2), targets.flatten())
 
 
 class NGramLM:

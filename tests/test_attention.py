@@ -408,3 +408,12 @@ def test_too_many_tokens_through_a_cache() -> None:
 def test_heads_that_do_not_divide(n_heads: int) -> None:
     with pytest.raises(ValueError, match=f"d_out=12 .* n_heads={n_heads} "):
         MultiHeadAttention(12, 12, 8, 0.0, n_heads)
+
+
+def test_another_number_of_texts_is_refused() -> None:
+    cache = KVCache(7)
+    cache.append(torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5))
+    for B in (1, 3):
+        with pytest.raises(ValueError, match=f"{B} texts .* cache of 2"):
+            cache.append(torch.randn(B, 3, 1, 5), torch.randn(B, 3, 1, 5))
+    assert cache.length == 4

@@ -20,6 +20,8 @@ from lib.sample import (
     greedy,
     keep_top_k,
     keep_top_p,
+    make_reader,
+    one_row_head,
     sample_next,
     steps,
     stream,
@@ -469,3 +471,51 @@ def test_impossible_prompts(ids: Tensor, n: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         for written in stream(ours(), ids, n):
             assert written is None
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("V", [1, 2, 7, 53])
+def test_the_head_for_one_row_is_the_head(V: int, threads: int) -> None:
+    head = torch.nn.Linear(5, V, bias=False)
+    x = torch.randn(1, 5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        logits = one_row_head(head)(x)
+    finally:
+        torch.set_num_threads(before)
+    assert logits.shape == (1, V)
+    assert torch.allclose(logits, head(x), atol=1e-6)
+
+
+def test_when_a_reader_is_made() -> None:
+    model = GPT(CONFIG)
+    for few in (make_reader(model, 2, 100), make_reader(model, 1, 3)):
+        assert few[0] is model and few[1] is model.head
+    assert make_reader(model, 1, 100)[0] is not model
+    model.head = torch.nn.Sequential(model.head)  # as an adapter would
+    assert make_reader(model, 1, 100)[0] is model
+
+
+def test_a_reader_shares_and_changes_nothing() -> None:
+    model = GPT(CONFIG).eval()
+    kept = {name: w.clone() for name, w in model.named_parameters()}
+    reader, _ = make_reader(model, 1, 100)
+    of_model, of_reader = (
+        {name: w.data_ptr() for name, w in gpt.named_parameters()}
+        for gpt in (model, reader)
+    )
+    own = {n for n, place in of_reader.items() if place != of_model[n]}
+    assert own == {n for n in kept if n.endswith(("qkv.weight", "up.weight"))}
+    ids = torch.tensor([[1, 5, 2]])
+    assert torch.allclose(reader(ids), model(ids), atol=1e-6)
+    for name, w in model.named_parameters():
+        assert w.is_contiguous() and w.requires_grad
+        assert torch.equal(w, kept[name])
+
+
+def test_a_long_text_with_the_copied_head_is_the_short_one() -> None:
+    model = precise(4)
+    ids = torch.tensor([[1, 5, 2]])
+    alone = generate(model, ids, 40)
+    assert torch.equal(alone, generate(model, ids.expand(2, -1), 40)[:1])

@@ -50,7 +50,7 @@ def plain_loaders(batch_size: int = 3):
 
 
 def vector(gpt: nn.Module) -> Tensor:
-    return nn.utils.parameters_to_vector(gpt.parameters()).detach().clone()
+    return torch.cat([w.detach().flatten() for w in gpt.parameters()])
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -643,3 +643,31 @@ def test_an_interrupted_save_keeps_the_old_file(
         train.save_checkpoint(path, gpt, optimizer, TrainConfig(2), [])
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_cross_entropy_has_the_gradient_of_torch() -> None:
+    logits = torch.randn(2, 3, 7, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([[0, -100, 6], [-100, 3, 3]])
+    flat = logits.flatten(0, 1), targets.flatten()
+    theirs = nn.functional.cross_entropy(*flat, reduction="sum")
+    (expected,) = torch.autograd.grad(5 * theirs, logits)
+    ours = train.cross_entropy(logits, targets)
+    (found,) = torch.autograd.grad(5 * ours, logits)
+    assert torch.isclose(ours, theirs)
+    assert torch.allclose(found, expected, atol=1e-12)
+    assert (found[0, 1] == 0).all()
+
+
+def test_cross_entropy_refuses_a_second_backward() -> None:
+    logits = torch.randn(1, 2, 3, requires_grad=True)
+    loss = train.cross_entropy(logits, torch.tensor([[0, 2]]))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        loss.backward()
+
+
+def test_all_targets_ignored() -> None:
+    logits = torch.randn(1, 2, 3, requires_grad=True)
+    loss = train.cross_entropy(logits, torch.full((1, 2), train.IGNORE))
+    loss.backward()
+    assert loss.item() == 0 and (logits.grad == 0).all()

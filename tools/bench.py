@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from torch import Tensor, nn
+from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
@@ -57,31 +57,28 @@ def hugging_face(config: GPTConfig) -> GPT2LMHeadModel:
     )
 
 
-class LogitsOnly(nn.Module):
-    """Hugging Face's model as `train_step` calls ours: ids to logits."""
-
-    def __init__(self, model: GPT2LMHeadModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Map ids (B, T) to logits (B, T, V)."""
-        return self.model(input_ids=ids, use_cache=False).logits
-
-
 def training_pair(config: GPTConfig, batch_size: int) -> tuple[Run, Run]:
-    """One optimiser step on the same batch; only the model differs."""
+    """One step with the same optimiser: each with its own model and loss."""
     settings = TrainConfig(steps=1)
     shape = (batch_size, config.context_length + 1)
     ids = torch.randint(config.vocab_size, shape)
     batch = [(ids[:, :-1], ids[:, 1:])]
+    ours, theirs = GPT(config), hugging_face(config).train()
+    our_optimizer = make_optimizer(ours, settings)
+    their_optimizer = make_optimizer(theirs, settings)
 
-    def stepper(model: nn.Module) -> Run:
-        optimizer = make_optimizer(model, settings)
-        model.train()
-        return lambda: train_step(model, optimizer, batch, settings.clip_norm)
+    def our_step() -> None:
+        train_step(ours, our_optimizer, batch, settings.clip_norm)
 
-    return stepper(GPT(config)), stepper(LogitsOnly(hugging_face(config)))
+    def their_step() -> None:
+        inputs = ids[:, :-1]
+        found = theirs(input_ids=inputs, labels=inputs, use_cache=False)
+        found.loss.backward()
+        nn.utils.clip_grad_norm_(theirs.parameters(), settings.clip_norm)
+        their_optimizer.step()
+        their_optimizer.zero_grad()
+
+    return our_step, their_step
 
 
 def generation_pair(config: GPTConfig, new: int) -> tuple[Run, Run]:
