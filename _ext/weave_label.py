@@ -1,7 +1,8 @@
 """Show `#| export NAME` as a small label over its code cell.
 
 The directive on a cell's first line says which module the cell is woven
-into. On the page it becomes `lib/NAME.py`, and the line is not shown.
+into. On the page it becomes `lib/NAME.py`, and the line is not shown; nor is
+`#| after NAME`, which only tells the weaver where an appendix stands.
 """
 
 import re
@@ -9,7 +10,7 @@ import re
 from docutils import nodes
 from sphinx.application import Sphinx
 
-DIRECTIVE = re.compile(r"#\| export (\w+)( replace)?\n+")
+DIRECTIVE = re.compile(r"#\| (?:after \w+|export (\w+)( replace)?)\n+")
 
 
 def label_cells(app: Sphinx, doctree: nodes.document) -> None:
@@ -22,6 +23,8 @@ def label_cells(app: Sphinx, doctree: nodes.document) -> None:
             continue
         block.rawsource = block.rawsource[match.end() :]
         block[:] = [nodes.Text(block.rawsource)]
+        if not match[1]:
+            continue
         place = nodes.paragraph()
         place += nodes.literal(text=f"lib/{match[1]}.py")
         if match[2]:

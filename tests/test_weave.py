@@ -225,6 +225,23 @@ def test_until_leaves_out_later_chapters(tmp_path: Path) -> None:
     assert "late" in woven(tmp_path)
 
 
+def test_an_appendix_may_stand_among_the_chapters(tmp_path: Path) -> None:
+    world = '#| export world\n"""World."""\nimport math\nPI = math.pi'
+    chapter(tmp_path, "appendix_j", "#| after 02_a\nimport math", world)
+    chapter(tmp_path, "02_a", PURPOSE + "X = 1")
+    chapter(tmp_path, "03_b", "from lib.world import PI")
+    assert woven(tmp_path, "02_a").keys() == {"__init__"}
+    assert woven(tmp_path, "appendix_j").keys() == {"__init__", "alpha"}
+    text = weave.weave(tmp_path / "chapters", "03_b")["world.py"]
+    assert "Woven from chapters/appendix_j.ipynb" in text
+    chapter(tmp_path, "02_a", "from lib.world import PI")
+    with pytest.raises(weave.WeaveError, match=r"02_a.*defined no earlier"):
+        woven(tmp_path)
+    chapter(tmp_path, "appendix_j", "#| after 07_z", world)
+    with pytest.raises(weave.WeaveError, match="there is no chapters/07_z"):
+        woven(tmp_path)
+
+
 # What is refused
 
 

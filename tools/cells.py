@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DIRECTIVE = re.compile(r"#\| export ([a-z]\w*)( replace)?\s*$")
+AFTER = re.compile(r"#\| after (\w+)\s*$", re.MULTILINE)
 MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
 Imports = dict[str, set[str]]  # the lines that bind each name
 
@@ -23,12 +24,12 @@ class WeaveError(Exception):
 class Cell:
     """A code cell, with the number that running the notebook gives it."""
 
-    chapter: str
+    chapter: str  # its place among the chapters, see `place_of`
     number: int
     source: str
 
     def __str__(self) -> str:
-        return f"chapters/{self.chapter}.ipynb [{self.number}]"
+        return f"{file_of(self.chapter)} [{self.number}]"
 
 
 @dataclass(eq=False)
@@ -58,17 +59,46 @@ class Part:
         )
 
 
-def read_cells(path: Path) -> list[Cell]:
+def file_of(place: str) -> str:
+    """Name the notebook that stands at a place."""
+    return f"chapters/{place.rpartition('~')[2]}.ipynb"
+
+
+def read_sources(path: Path) -> list[str]:
     """Read the code cells of a notebook, without the empty ones."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    code = [source for source in code if source.strip()]
-    return [Cell(path.stem, n, source) for n, source in enumerate(code, 1)]
+    return [source for source in code if source.strip()]
+
+
+def place_of(path: Path) -> str:
+    """Tell where a chapter stands in the order of the library: at its name.
+
+    An appendix whose first code cell begins `#| after 02_text` stands there,
+    so chapters from 03 on may import what it exports.
+    """
+    sources = read_sources(path)
+    match = AFTER.match(sources[0]) if sources else None
+    if not match:
+        return path.stem
+    if not path.with_stem(match[1]).exists():
+        raise WeaveError(
+            f"chapters/{path.name}: {match[0]}: there is no "
+            f"chapters/{match[1]}.ipynb"
+        )
+    return f"{match[1]}~{path.stem}"
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """Read the code cells of a notebook, each with its place and number."""
+    place = place_of(path)
+    return [Cell(place, n, s) for n, s in enumerate(read_sources(path), 1)]
 
 
 def read_directive(cell: Cell) -> tuple[str, bool] | None:
     """Tell which module a cell goes to, if any, and whether it replaces."""
-    marks = re.findall(r"^#\|.*", cell.source, re.MULTILINE)
+    source = AFTER.sub("", cell.source) if cell.number == 1 else cell.source
+    marks = re.findall(r"^#\|.*", source, re.MULTILINE)
     if not marks:
         return None
     match = DIRECTIVE.match(cell.source.splitlines()[0])

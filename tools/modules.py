@@ -8,7 +8,7 @@ import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cells import Cell, Imports, Part, WeaveError, read_parts
+from cells import Cell, Imports, Part, WeaveError, file_of, read_parts
 
 # A process that has imported IPython counts its names among the builtins.
 BUILTINS = {*dir(builtins), "__file__"} - {"display", "get_ipython"}
@@ -148,11 +148,11 @@ def check_chapters(
             part = module and module.names.get(match[2])
             if not part:
                 raise WeaveError(
-                    f"chapters/{chapter}.ipynb: {line}: no cell exports that"
+                    f"{file_of(chapter)}: {line}: no cell exports that"
                 )
             if part.since >= chapter:
                 raise WeaveError(
-                    f"chapters/{chapter}.ipynb: {line}: defined no earlier "
+                    f"{file_of(chapter)}: {line}: defined no earlier "
                     f"than in {part.cells[0]}"
                 )
 

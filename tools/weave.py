@@ -21,7 +21,15 @@ import textwrap
 from itertools import zip_longest
 from pathlib import Path
 
-from cells import Imports, WeaveError, read_cells, read_directive, read_imports
+from cells import (
+    Imports,
+    WeaveError,
+    file_of,
+    place_of,
+    read_cells,
+    read_directive,
+    read_imports,
+)
 from modules import Module, check_chapters, check_circles, find_imports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,11 +45,12 @@ def weave(chapters: Path, until: str = "~") -> dict[str, str]:
     """Return the text of each file of lib/, from chapters before `until`."""
     modules: dict[str, Module] = {}
     imports: dict[str, Imports] = {}
-    for path in sorted(chapters.glob("*.ipynb")):
-        if path.stem >= until:
-            continue
-        cells = read_cells(path)
-        imports[path.stem] = read_imports(cells)
+    places = {place_of(path): path for path in chapters.glob("*.ipynb")}
+    if (last := chapters / f"{until}.ipynb").exists():
+        until = place_of(last)
+    for place in sorted(place for place in places if place < until):
+        cells = read_cells(places[place])
+        imports[place] = read_imports(cells)
         for cell in cells:
             if directive := read_directive(cell):
                 name, replace = directive
@@ -60,7 +69,7 @@ def weave(chapters: Path, until: str = "~") -> dict[str, str]:
 def compose(module: Module, lines: set[str]) -> str:
     """Return a module's text, not yet tidy."""
     purpose = ast.literal_eval(module.names["__doc__"].text.strip()).strip()
-    origin = " and ".join(f"chapters/{stem}.ipynb" for stem in module.chapters)
+    origin = " and ".join(map(file_of, module.chapters))
     note = textwrap.fill(
         f"Woven from {origin}. Edit the chapter, then run `make lib`.",
         width=79,
