@@ -168,7 +168,7 @@ class BPETokenizer:
                 f"vocab_size {vocab_size} is below {fewest}: 256 bytes and "
                 f"{len(special_tokens)} special tokens"
             )
-        cls((), special_tokens)  # refuse impossible ones before the work
+        cls((), special_tokens)  # an error in them should not come late
         words: Counter[str] = Counter()
         for part in split_specials(text, special_tokens)[::2]:
             words.update(PRETOKEN.findall(part))
@@ -189,8 +189,9 @@ class BPETokenizer:
             waiting.remove(new)
             parts = word.split(self._parts[new])
             word = new.join(parts)
-            for head, tail in pairwise(parts):
-                for pair in (head[-1:] or new) + new, new + tail[:1]:
+            for head, tail in pairwise(parts):  # with `new` between them
+                left = head[-1:] or new  # two occurrences may touch
+                for pair in (left + new, new + tail[:1]):
                     if pair in joined:
                         waiting.add(joined[pair])
         return word
