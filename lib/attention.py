@@ -171,9 +171,10 @@ class MultiHeadAttention(nn.Module):
         ValueError for more tokens than the context has room for.
         """
         B, T, _ = x.shape
+        past = 0 if cache is None else cache.length
+        check_length(past + T, self.context_length)
         q, k, v = self.split_heads(self.qkv(x))
         if cache is not None:
             k, v = cache.append(k, v)
-        check_length(k.size(-2), self.context_length)
         mixed = self.mix(q, k, v)  # (B, H, T, d)
         return self.out(mixed.transpose(1, 2).reshape(B, T, -1))

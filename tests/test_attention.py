@@ -402,6 +402,7 @@ def test_too_many_tokens_through_a_cache() -> None:
     layer(torch.randn(2, 6, 3), cache)
     with pytest.raises(ValueError, match=r"7 tokens .* context of 6"):
         layer(torch.randn(2, 1, 3), cache)
+    assert cache.length == 6  # a refused token is not stored
 
 
 @pytest.mark.parametrize("n_heads", [5, 24, 0, -2])
