@@ -123,7 +123,9 @@ def test_stub_says_what_to_reread(stem: str, name: str) -> None:
     chapter = nbformat.read(ROOT / "chapters" / f"{stem}.ipynb", as_version=4)
     prose = [c.source for c in chapter.cells if c.cell_type == "markdown"]
     headings = re.findall(r"^## .+", "\n".join(prose), re.MULTILINE)
-    assert section[1] == (stem[:2].lstrip("0") or stem[9].upper())
+    appendix = re.match(r"appendix_(\w)_", stem)
+    number = appendix[1].upper() if appendix else stem[:2].lstrip("0")
+    assert section[1] == number
     assert 1 <= int(section[2]) <= len(headings), "no such section"
 
 

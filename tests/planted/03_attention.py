@@ -75,6 +75,23 @@ def softmax(z, dim):
             'torch.einsum("abc->abc", z) - peak',
         ),
         "single precision": ("(z - peak)", "(z.float() - peak)"),
+        "result in double precision": (
+            "total.masked_fill(total == 0, 1.0)",
+            "total.double().masked_fill(total == 0, 1.0)",
+        ),
+        "contiguous input only": (
+            "powers = (z - peak).exp()",
+            "powers = (z.view(-1).view(z.shape) - peak).exp()",
+        ),
+        "gradient right along the middle only": (
+            "total.masked_fill",
+            "(total if dim == 1 else total.detach()).masked_fill",
+        ),
+        "weights below 1e-13 dropped": (
+            "return powers / total.masked_fill(total == 0, 1.0)",
+            "w = powers / total.masked_fill(total == 0, 1.0)\n"
+            "    return w * (w > 1e-13)",
+        ),
     },
     "attend": {
         "no scale": (" / math.sqrt(q.size(-1))", ""),
@@ -137,6 +154,25 @@ def attend(q, k, v, mask=None):
         "first sentence's mask for all": (
             "~mask, -math.inf",
             "~mask.expand(scores.shape)[:1], -math.inf",
+        ),
+        "contiguous input only": (
+            "q @ k.transpose(-2, -1)",
+            "(q.view(-1, *q.shape[-2:]) @ k.view(-1, *k.shape[-2:]).mT)"
+            ".view(*q.shape[:3], -1)",
+        ),
+        "table of -inf in double precision": (
+            "scores = scores.masked_fill(~mask, -math.inf)",
+            "table = torch.zeros(mask.shape).double()\n"
+            "        scores = scores + table.masked_fill(~mask, -math.inf)",
+        ),
+        "scale by sentences times heads": (
+            "math.sqrt(q.size(-1))",
+            "math.sqrt(q.size(0) * q.size(1))",
+        ),
+        "forbidden -1e30": ("-math.inf", "-1e30"),
+        "weights without gradient": (
+            "return weights @ v, weights",
+            "return weights @ v, weights.detach()",
         ),
     },
     "visible": {
@@ -213,6 +249,26 @@ def visible(real, T):
             "real[:, None, None, :]",
             "(torch.arange(S) < real.sum(1)[:, None])[:, None, None]",
         ),
+        "contiguous input only": (
+            "real[:, None, None, :]",
+            "real.view(-1).view(real.size(0), 1, 1, S)",
+        ),
+        "from the first real token to the last": """
+def visible(real, T):
+    S = real.size(1)
+    s = torch.arange(S)
+    first = real.int().argmax(1, keepdim=True)
+    last = S - 1 - real.flip(1).int().argmax(1, keepdim=True)
+    token = (first <= s) & (s <= last)
+    past = torch.ones(T, S, dtype=torch.bool).tril(S - T)
+    itself = torch.eye(S, dtype=torch.bool)[S - T :]
+    return past & token[:, None, None, :] | itself
+""",
+        "six positions": ("S = real.size(1)", "S = 6"),
+        "three sentences": (
+            "real[:, None, None, :]",
+            "real.expand(3, -1)[:, None, None, :]",
+        ),
     },
     "many_heads": {
         "view without transpose": (
@@ -279,6 +335,38 @@ def many_heads(x, w_q, w_k, w_v, w_o, b_o, n_heads):
         "scale by d_in": (
             "is_causal=True",
             "is_causal=True, scale=(x.size(2) / n_heads) ** -0.5",
+        ),
+        "contiguous input only": (
+            "split(x @ w_q)",
+            "split((x.view(-1, x.size(-1)) @ w_q).view(*x.shape[:2], -1))",
+        ),
+        "torch's own function": """
+def many_heads(x, w_q, w_k, w_v, w_o, b_o, n_heads):
+    d_out = w_q.size(1)
+    if d_out % n_heads:
+        raise ValueError(f"{n_heads} heads cannot share a width of {d_out}")
+    q, k, v = ((x @ w).transpose(0, 1) for w in (w_q, w_k, w_v))
+    eye = torch.eye(d_out, dtype=x.dtype)
+    T = x.size(1)
+    out, _ = F.multi_head_attention_forward(
+        q, k, v, d_out, n_heads, None, torch.zeros(3 * d_out, dtype=x.dtype),
+        None, None, False, 0.0, w_o.T, b_o, need_weights=False,
+        use_separate_proj_weight=True, q_proj_weight=eye,
+        k_proj_weight=eye, v_proj_weight=eye,
+        attn_mask=torch.ones(T, T).triu(1).bool())
+    return out.transpose(0, 1)
+""",
+        "gradient of x cut in the queries": (
+            "split(x @ w_q)",
+            "split(x.detach() @ w_q)",
+        ),
+        "more heads than columns pass": (
+            "if d_out % n_heads",
+            "if d_out % n_heads and n_heads < d_out",
+        ),
+        "double precision only": (
+            "@ w_o + b_o",
+            "@ w_o.double() + b_o.double()",
         ),
     },
     "take_apart": {
@@ -352,6 +440,28 @@ def many_heads(x, w_q, w_k, w_v, w_o, b_o, n_heads):
             "(head)\n    return",
             "(head.requires_grad_(False))\n    return",
         ),
+        "layer frozen": (
+            "heads = []",
+            "heads = []\n    qkv.requires_grad_(False)",
+        ),
+        "bias of zeros left out": (
+            "bias = qkv.bias is not None",
+            "bias = qkv.bias is not None and bool(qkv.bias.any())",
+        ),
+        "needs no_grad around it": ("@torch.no_grad()\n", ""),
+        "layer put into evaluation mode": (
+            "heads = []",
+            "heads = []\n    out.eval()",
+        ),
+        "width of twelve": (
+            "d_in, d_out = qkv.in_features, out.out_features",
+            "d_in, d_out = qkv.in_features, 12",
+        ),
+        "one head alone not copied": (
+            "heads = []",
+            "heads = []\n    if n_heads == 1:\n"
+            "        return [Head(d_in, d, d_out, bias)]",
+        ),
     },
     "attention_cost": {
         "no output projection": (
@@ -410,6 +520,18 @@ def many_heads(x, w_q, w_k, w_v, w_o, b_o, n_heads):
         "all biases or none": (
             "3 * d_out * qkv_bias + d_out",
             "4 * d_out if qkv_bias else 0",
+        ),
+        "crossover no shorter than the text": (
+            "weights / (2 * d_out)",
+            "max(weights / (2 * d_out), T)",
+        ),
+        "bias as wide as the wider": (
+            "3 * d_out * qkv_bias",
+            "3 * max(d_in, d_out) * qkv_bias",
+        ),
+        "last query free": (
+            "4 * T**2 * d_out",
+            "(4 * T**2 if T > 1 else 0) * d_out",
         ),
     },
     "attend_backward": {
@@ -483,6 +605,50 @@ def attend_backward(q, k, v, mask, grad):
         "plain mean of the allowed": (
             "(a * grad_a).sum(dim=-1, keepdim=True)",
             "(mask * grad_a).sum(-1, True) / mask.sum(-1, True)",
+        ),
+        "softmax without the largest": (
+            "a = scores.masked_fill(~mask, -math.inf).softmax(dim=-1)",
+            "a = scores.exp() * mask\n    a = a / a.sum(-1, keepdim=True)",
+        ),
+        "autograd, inference mode switched off": """
+def attend_backward(q, k, v, mask, grad):
+    with torch.inference_mode(False):
+        q, k, v = (x.detach().clone().requires_grad_() for x in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return torch.autograd.grad(mixed, (q, k, v), grad.clone())
+""",
+        "a loop over the queries": """
+def attend_backward(q, k, v, mask, grad):
+    scale = 1 / math.sqrt(q.size(-1))
+    grad_q, grad_k, grad_v = map(torch.zeros_like, (q, k, v))
+    for t in range(q.size(-2)):
+        scores = scale * (k @ q[..., t, :, None])[..., 0]
+        a = scores.masked_fill(~mask[t], -math.inf).softmax(-1)
+        g = (v @ grad[..., t, :, None])[..., 0]
+        h = scale * a * (g - (a * g).sum(-1, keepdim=True))
+        grad_v += a[..., None] * grad[..., None, t, :]
+        grad_q[..., t, :] = (h[..., None] * k).sum(-2)
+        grad_k += h[..., None] * q[..., None, t, :]
+    return grad_q, grad_k, grad_v
+""",
+        "torch.func.vjp": """
+def attend_backward(q, k, v, mask, grad):
+    def forward(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return torch.func.vjp(forward, q, k, v)[1](grad)
+""",
+        "contiguous input only": (
+            "grad_a = grad @",
+            "grad_a = grad.view(-1).view(grad.shape) @",
+        ),
+        "double precision only": (
+            "grad_a = grad @ v",
+            "grad_a = grad.double() @ v.double()",
+        ),
+        "forbidden -1e4": ("-math.inf", "-1e4"),
+        "gradient clipped": (
+            "(grad_a - mean)",
+            "(grad_a - mean).clamp(-20, 20)",
         ),
     },
     "is_causal": {
@@ -632,6 +798,38 @@ def is_causal(layer, T, d_in):
         "leaves early, in evaluation mode": (
             "            causal = causal and bool(near)\n",
             "            if not near:\n                return False\n",
+        ),
+        "one sentence changed, and looked at": (
+            "changed[:, t + 1 :] = 3 * future\n"
+            "            moved = (layer(changed) - before)[:, : t + 1].abs()",
+            "changed[0, t + 1 :] = 3 * future[0]\n"
+            "            moved = (layer(changed) - before)[0, : t + 1].abs()",
+        ),
+        "positive futures only": ("= 3 * future", "= 3 * future.abs()"),
+        "last token never changed alone": (
+            "for t in range(T - 1)",
+            "for t in range(T - 2)",
+        ),
+        "token 0 never alone": (
+            "for t in range(T - 1)",
+            "for t in range(1, T - 1)",
+        ),
+        "every other position": (
+            "for t in range(T - 1)",
+            "for t in range(0, T - 1, 2)",
+        ),
+        "a ten-thousandth allowed": ("1e-5 *", "1e-4 *"),
+        "mean of the differences": (
+            "[:, : t + 1].abs().max()",
+            "[:, : t + 1].abs().mean()",
+        ),
+        "last feature of the output only": (
+            "[:, : t + 1].abs()",
+            "[:, : t + 1, -1:].abs()",
+        ),
+        "first outputs not copied": (
+            "layer(x.clone()).clone()",
+            "layer(x.clone())",
         ),
     },
 }
