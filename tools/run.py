@@ -71,11 +71,14 @@ def environment(notebook: Path) -> dict[str, str]:
     """Return what a notebook's kernel runs with.
 
     Exercises build what their chapter builds, so they too see the library
-    before it. All are checked by lib.check, which chapter 1 weaves.
+    before it. All are checked by lib.check, which chapter 1 weaves. Those of
+    an appendix use what it built, and see all of the library.
     """
     path = notebook.resolve()
-    first = "01" if path.parent.name == "chapters" else "02"
-    library = library_before(max(path.stem, first))
+    until = path.stem
+    if path.parent.name != "chapters":
+        until = "~" if until.startswith("appendix_") else max(until, "02")
+    library = library_before(max(until, "01"))
     return os.environ | FIXED | {"PYTHONPATH": str(library)}
 
 
