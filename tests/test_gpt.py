@@ -113,6 +113,31 @@ def test_layer_norm_is_the_formula() -> None:
     assert np.allclose(norm(x).detach().numpy(), expected, atol=1e-5)
 
 
+def test_layer_norm_gradient_is_the_formula() -> None:
+    torch.manual_seed(1)
+    norm = LayerNorm(7).double()
+    with torch.no_grad():
+        norm.weight.normal_()
+    x = torch.randn(2, 3, 7, dtype=torch.float64, requires_grad=True)
+    u = torch.randn_like(x)
+    found = torch.autograd.grad(norm(x), (x, *norm.parameters()), u)
+    a, above = x.detach().numpy(), u.numpy()
+    size = np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+    normed = (a - a.mean(-1, keepdims=True)) / size
+    g = above * norm.weight.detach().numpy()
+    along = (g * normed).mean(-1, keepdims=True)
+    at_x = (g - g.mean(-1, keepdims=True) - normed * along) / size
+    expected = at_x, (above * normed).sum((0, 1)), above.sum((0, 1))
+    for ours, theirs in zip(found, expected):
+        assert np.allclose(ours.numpy(), theirs, atol=1e-12)
+
+
+def test_gelu_stays_within_its_bound_of_the_exact_form() -> None:
+    x = torch.linspace(-8, 8, 16001, dtype=torch.float64)
+    exact = x * torch.special.ndtr(x)
+    assert 0.00047 < (GELU()(x) - exact).abs().max() < 0.00048
+
+
 def test_gelu_is_the_tanh_form() -> None:
     x = torch.linspace(-5, 5, 1001, dtype=torch.float64)
     a = x.numpy()
@@ -275,6 +300,21 @@ def test_starting_weights() -> None:
             expected = 0.02 / math.sqrt(6) if writes else 0.02
             assert weight.std().item() == pytest.approx(expected, rel=0.03)
             assert abs(weight.mean().item()) < 0.02 * expected, name
+
+
+@torch.no_grad()
+def test_stream_starts_at_the_same_size_at_every_depth() -> None:
+    grown = []
+    for n_layers in (6, 24):
+        torch.manual_seed(3)
+        model = GPT(GPTConfig(97, 32, 64, n_layers, 4))
+        x = model.token_embedding(random_ids(model.config, 4, 32))
+        x = x + model.position_embedding.weight
+        before = x.var()
+        for block in model.blocks:
+            x = block(x)
+        grown.append(float(x.var() / before))
+    assert 1.3 < min(grown) < max(grown) < 1.8
 
 
 def test_seed_decides_the_starting_weights() -> None:
