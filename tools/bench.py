@@ -1,9 +1,11 @@
-"""Compare the speed of `lib` with Hugging Face's, side by side in one run.
+"""Compare the speed of `lib` with others', side by side in one run.
 
     python tools/bench.py [--sizes 6M 30M 124M] [--rounds 5]
 
-Each pair is timed in alternating rounds (ours, theirs, ours, ...), so that
-a machine whose speed drifts treats both alike; the table shows the median
+The others are Hugging Face's GPT-2, for training also a plain GPT in the
+style of nanoGPT (PyTorch's layers and nothing else), and the Rust trainer of
+BPE. They are timed in alternating rounds (ours, theirs, ours, ...), so that
+a machine whose speed drifts treats all alike; the table shows the median
 time of each and the median of the rounds' ratios, theirs over ours.
 """
 
@@ -16,7 +18,8 @@ from collections.abc import Callable
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
@@ -57,15 +60,69 @@ def hugging_face(config: GPTConfig) -> GPT2LMHeadModel:
     )
 
 
-def training_pair(config: GPTConfig, batch_size: int) -> tuple[Run, Run]:
-    """One step with the same optimiser: each with its own model and loss."""
+class PlainBlock(nn.Module):
+    """A block of PyTorch's layers, as most people write it."""
+
+    def __init__(self, D: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(2))
+        self.qkv, self.out = nn.Linear(D, 3 * D), nn.Linear(D, D)
+        self.wide, self.narrow = nn.Linear(D, 4 * D), nn.Linear(4 * D, D)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        B, T, D = x.shape
+        q, k, v = (
+            part.view(B, T, self.n_heads, -1).transpose(1, 2)
+            for part in self.qkv(self.norms[0](x)).split(D, dim=2)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).contiguous().view(B, T, D))
+        wide = F.gelu(self.wide(self.norms[1](x)), approximate="tanh")
+        return x + self.narrow(wide)
+
+
+class PlainGPT(nn.Module):
+    """GPT-2 of PyTorch's layers alone, tied, with the loss inside."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        V, D = config.vocab_size, config.d_model
+        self.tokens = nn.Embedding(V, D)
+        self.positions = nn.Embedding(config.context_length, D)
+        self.blocks = nn.ModuleList(
+            PlainBlock(D, config.n_heads) for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(D)
+        self.head = nn.Linear(D, V, bias=False)
+        self.head.weight = self.tokens.weight
+        nn.init.normal_(self.tokens.weight, std=0.02)
+
+    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Map ids and targets, (B, T) each, to the mean loss."""
+        places = torch.arange(ids.size(1), device=ids.device)
+        x = self.tokens(ids) + self.positions(places)
+        for block in self.blocks:
+            x = block(x)
+        logits = self.head(self.norm(x))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def training_runs(config: GPTConfig, batch_size: int) -> tuple[Run, Run, Run]:
+    """One step with the same optimiser: each with its own model and loss.
+
+    Ours, Hugging Face's, and the plain model's.
+    """
     settings = TrainConfig(steps=1)
     shape = (batch_size, config.context_length + 1)
     ids = torch.randint(config.vocab_size, shape)
     batch = [(ids[:, :-1], ids[:, 1:])]
     ours, theirs = GPT(config), hugging_face(config).train()
+    plain = PlainGPT(config)
     our_optimizer = make_optimizer(ours, settings)
     their_optimizer = make_optimizer(theirs, settings)
+    plain_optimizer = make_optimizer(plain, settings)
 
     def our_step() -> None:
         train_step(ours, our_optimizer, batch, settings.clip_norm)
@@ -78,7 +135,13 @@ def training_pair(config: GPTConfig, batch_size: int) -> tuple[Run, Run]:
         their_optimizer.step()
         their_optimizer.zero_grad()
 
-    return our_step, their_step
+    def plain_step() -> None:
+        plain(ids[:, :-1], ids[:, 1:]).backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), settings.clip_norm)
+        plain_optimizer.step()
+        plain_optimizer.zero_grad()
+
+    return our_step, their_step, plain_step
 
 
 def generation_pair(config: GPTConfig, new: int) -> tuple[Run, Run]:
@@ -120,18 +183,23 @@ def seconds(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def compare(what: str, ours: Run, theirs: Run, rounds: int) -> None:
-    """Time both in turn after one warm-up each, and print a row."""
-    seconds(ours), seconds(theirs)
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
-    mine, other = (statistics.median(times) for times in zip(*pairs))
-    ratio = statistics.median(b / a for a, b in pairs)
-    low, high = (f(b / a for a, b in pairs) for f in (min, max))
-    print(
-        f"| {what:<22} | {mine:8.3f} s | {other:8.3f} s "
-        f"| {ratio:5.2f} ({low:.2f} to {high:.2f}) |",
-        flush=True,
-    )
+def compare(what: str, ours: Run, others: dict[str, Run], rounds: int) -> None:
+    """Time all in turn after one warm-up each, and print a row an other."""
+    runs = [ours, *others.values()]
+    for run in runs:
+        run()
+    times = [[seconds(run) for run in runs] for _ in range(rounds)]
+    columns = list(zip(*times))
+    mine = statistics.median(columns[0])
+    for name, column in zip(others, columns[1:]):
+        ratios = [b / a for a, b in zip(columns[0], column)]
+        print(
+            f"| {what:<22} | {name:<13} | {mine:8.3f} s "
+            f"| {statistics.median(column):8.3f} s "
+            f"| {statistics.median(ratios):5.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}) |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -149,26 +217,28 @@ def main() -> None:
         f"{torch.backends.cpu.get_cpu_capability()}\n"
     )
     print(
-        "| what                   | lib        | theirs     | theirs / lib |"
+        "| what                   | other         | lib        | other      "
+        "| other / lib         |"
     )
-    print(
-        "|------------------------|------------|------------|--------------|"
-    )
+    print(f"|{'-' * 24}|{'-' * 15}|{'-' * 12}|{'-' * 12}|{'-' * 21}|")
     for size in options.sizes:
         config, batch_size, new = SIZES[size]
         with torch.device("meta"):
             exact = count_parameters(GPT(config)) / 1e6
         name = f"{size} ({exact:.1f}M)"
-        pair = training_pair(config, batch_size)
-        compare(f"training {name}", *pair, options.rounds)
-        pair = generation_pair(config, new)
-        compare(f"generation {name}", *pair, options.rounds)
+        ours, theirs, plain = training_runs(config, batch_size)
+        others = {"Hugging Face": theirs, "plain PyTorch": plain}
+        compare(f"training {name}", ours, others, options.rounds)
+        ours, theirs = generation_pair(config, new)
+        others = {"Hugging Face": theirs}
+        compare(f"generation {name}", ours, others, options.rounds)
     try:
         text = load_text("tiny-shakespeare")
     except OSError as error:
         print(f"\nBPE training not timed: {error}")
         return
-    compare("BPE training, 1 MB", *bpe_pair(text), options.rounds)
+    ours, theirs = bpe_pair(text)
+    compare("BPE training, 1 MB", ours, {"tokenizers": theirs}, options.rounds)
 
 
 if __name__ == "__main__":
