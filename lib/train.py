@@ -1,12 +1,13 @@
 """Training: what to minimize, how to step downhill, how to resume.
 
-Woven from chapters/05_pretraining.ipynb. Edit the chapter, then run `make
-lib`.
+Woven from chapters/05_pretraining.ipynb and
+chapters/appendix_d_training.ipynb. Edit the chapter, then run `make lib`.
 """
 
 import dataclasses
 import json
 import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
 
@@ -142,27 +145,6 @@ def count_targets(targets: Tensor) -> int:
     return int((targets != IGNORE).sum())
 
 
-@torch.inference_mode()
-def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
-    """Mean loss in nats per target token, over all batches of loader.
-
-    Every token weighs the same, also in a short last batch. Dropout is off.
-    Raises ValueError where there is no target at all.
-    """
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    total, n_targets = 0.0, 0
-    for ids, targets in loader:
-        logits = model(ids.to(device))
-        total += cross_entropy(logits, targets.to(device)).item()
-        n_targets += count_targets(targets)
-    model.train(was_training)
-    if n_targets == 0:
-        raise ValueError("no target to evaluate on: need 1 or more, got 0")
-    return total / n_targets
-
-
 BOUNDS: dict[str, tuple[float, float | str]] = {
     "steps": (1, math.inf),
     "learning_rate": (0, math.inf),
@@ -248,35 +230,6 @@ def set_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:
     return rate
 
 
-def train_step(
-    model: nn.Module,
-    optimizer: Optimizer,
-    batches: Sequence[Batch],
-    clip_norm: float,
-) -> tuple[float, int]:
-    """Take one step downhill on the mean loss over all targets of batches.
-
-    Returns the summed loss in nats and the number of targets. Raises
-    ValueError without a target, RuntimeError if a gradient is not finite.
-    """
-    n_targets = sum(count_targets(targets) for _, targets in batches)
-    if n_targets == 0:
-        raise ValueError("no target to learn from: need 1 or more, got 0")
-    device = next(model.parameters()).device
-    model.train()
-    total = 0.0
-    for ids, targets in batches:
-        loss = cross_entropy(model(ids.to(device)), targets.to(device))
-        (loss / n_targets).backward()
-        total += loss.item()
-    nn.utils.clip_grad_norm_(
-        model.parameters(), clip_norm, error_if_nonfinite=True
-    )
-    optimizer.step()
-    optimizer.zero_grad()
-    return total, n_targets
-
-
 def endless(
     loader: DataLoader[Batch], seed: int, start: int = 0
 ) -> Iterator[Batch]:
@@ -298,66 +251,141 @@ def endless(
 Record = dict[str, float]  # what an evaluation found
 
 
+def describe(model: GPT, config: TrainConfig | None) -> dict[str, Any]:
+    """The settings that weights, and with a config a run, depend on."""
+    shape = dataclasses.asdict(model.config)
+    training = {"dropout": shape.pop("dropout")}
+    if config is None:
+        return {"model": shape}
+    training |= dataclasses.asdict(config)
+    return {"model": shape, "training": training}
+
+
+def read_checkpoint(
+    path: str | Path,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint's facts and tensors; ValueError if it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["run"])
+            return facts, {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole checkpoint: {error}") from error
+
+
+def take_up(history: Sequence[Record]) -> tuple[int, int, float, int]:
+    """Steps, tokens and nats so far, and the tokens of the last record.
+
+    A history may end in the middle: a record with `nats`, the loss summed
+    since the record before it.
+    """
+    if not history:
+        return 0, 0, 0.0, 0
+    last = history[-1]
+    step, tokens = int(last["step"]), int(last["tokens"])
+    if "nats" not in last:
+        return step, tokens, 0.0, tokens
+    since = int(history[-2]["tokens"]) if len(history) > 1 else 0
+    return step, tokens, last["nats"], since
+
+
+def in_processes() -> int:
+    """How many processes train together: 1 unless torchrun started more."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_processes(value: float) -> float:
+    """Add up a number over all processes that train together."""
+    if in_processes() == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(shared)
+    return shared.item()
+
+
 def run(
     model: nn.Module,
     optimizer: Optimizer,
     loader: DataLoader[Batch],
     config: TrainConfig,
     history: Sequence[Record] = (),
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
     """Take the steps that history lacks; pause where it is time to look.
 
     Yields step, tokens, learning_rate and train_loss: the mean, in nats per
-    token, since the last record.
+    token, since the last record. Where a process asks to stop, the last
+    record has nats instead, from which a later run goes on.
     """
-    first, tokens = 0, 0
-    if history:
-        first, tokens = int(history[-1]["step"]), int(history[-1]["tokens"])
+    first, tokens, nats, since = take_up(history)
     batches = endless(loader, config.seed, first * config.accumulate)
-    nats, since = 0.0, tokens
+    own = dist.get_rank() << 32 if dist.is_initialized() else 0
     for step in range(first, config.steps):
         taken = list(islice(batches, config.accumulate))
-        torch.manual_seed(config.seed * config.steps + step)  # for dropout
+        torch.manual_seed(own + config.seed * config.steps + step)  # dropout
         rate = set_rate(optimizer, step, config)
         loss, n_targets = train_step(model, optimizer, taken, config.clip_norm)
         nats, tokens = nats + loss, tokens + n_targets
+        record = {"step": step + 1, "tokens": tokens, "learning_rate": rate}
         if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
-            yield {
-                "step": step + 1,
-                "tokens": tokens,
-                "learning_rate": rate,
-                "train_loss": nats / (tokens - since),
-            }
+            yield record | {"train_loss": nats / (tokens - since)}
             nats, since = 0.0, tokens
+        elif sum_over_processes(stop()):
+            yield record | {"nats": nats}
+            return
 
 
 def train(
     model: GPT,
     train_loader: DataLoader[Batch],
-    val_loader: DataLoader[Batch],
+    val_loader: Iterable[Batch],
     config: TrainConfig,
     *,
     checkpoint: str | Path | None = None,
     report: Callable[[Record], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    learner: nn.Module | None = None,
 ) -> list[Record]:
     """Train model in place; return its history, a record an evaluation.
 
     report is called with each record. With a checkpoint, the run is saved
     there at each evaluation and, where the file exists, taken up from there:
-    on a CPU bit for bit the run that was never stopped.
+    on a CPU bit for bit the run that was never stopped. After each step
+    `stop()` may end the run early; its history then ends in a record with
+    nats in place of losses. learner: what computes, if the model itself
+    does not (compiled, or one of several processes).
     """
+    learner = model if learner is None else learner
     optimizer = make_optimizer(model, config)
     history: list[Record] = []
     if checkpoint is not None and Path(checkpoint).exists():
         history = load_checkpoint(checkpoint, model, optimizer, config)
-    for record in run(model, optimizer, train_loader, config, history):
-        record["val_loss"] = evaluate(model, val_loader)
+    for record in run(learner, optimizer, train_loader, config, history, stop):
+        if history and "nats" in history[-1]:
+            history.pop()
+        if "nats" not in record:
+            record["val_loss"] = evaluate(learner, val_loader)
         history.append(record)
         if checkpoint is not None:
             save_checkpoint(checkpoint, model, optimizer, config, history)
         if report is not None:
             report(record)
+        if "nats" not in record and sum_over_processes(stop()):
+            break
     return history
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Return a tensor whole, where several processes hold parts of it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def parted(tensor: Tensor, like: Tensor) -> Tensor:
+    """Part a whole tensor over the processes as another one is."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    tensor = tensor.to(like.device)
+    return distribute_tensor(tensor, like.device_mesh, like.placements)
 
 
 def save_checkpoint(
@@ -369,26 +397,20 @@ def save_checkpoint(
 ) -> None:
     """Write all that a run needs to go on, to one safetensors file.
 
-    It takes the place of an older file only when it is whole.
+    It takes the place of an older file only when it is whole. Of several
+    processes the first one writes; all must call.
     """
     tensors = {f"model.{n}": w.data for n, w in model.named_parameters()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, tensor in state.items():
             tensors[f"optimizer.{index}.{name}"] = tensor
+    tensors = {name: gathered(tensor) for name, tensor in tensors.items()}
+    if dist.is_initialized() and dist.get_rank() > 0:
+        return
     facts = describe(model, config) | {"history": history}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(Path(path)) as unfinished:
         save_file(tensors, unfinished, {"run": json.dumps(facts)})
-
-
-def describe(model: GPT, config: TrainConfig | None) -> dict[str, Any]:
-    """The settings that weights, and with a config a run, depend on."""
-    shape = dataclasses.asdict(model.config)
-    training = {"dropout": shape.pop("dropout")}
-    if config is None:
-        return {"model": shape}
-    training |= dataclasses.asdict(config)
-    return {"model": shape, "training": training}
 
 
 def load_checkpoint(
@@ -412,30 +434,80 @@ def load_checkpoint(
                 )
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.copy_(tensors[f"model.{name}"])
+            weight.copy_(parted(tensors[f"model.{name}"], weight))
     if optimizer is not None:
         restore(optimizer, tensors)
     return facts["history"]
 
 
-def read_checkpoint(
-    path: str | Path,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a checkpoint's facts and tensors; ValueError if it is damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})["run"])
-            return facts, {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no whole checkpoint: {error}") from error
-
-
 def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put the saved averages of each weight back."""
+    weights = [w for g in optimizer.param_groups for w in g["params"]]
     state: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
-            state[int(index)][name] = tensor
+            state[int(index)][name] = parted(tensor, weights[int(index)])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Sequence[Batch],
+    clip_norm: float,
+) -> tuple[float, int]:
+    """Take one step downhill on the mean loss over all targets of batches.
+
+    Several processes each bring their batches; the mean is over all of
+    them. Returns the summed loss in nats and the number of targets, both
+    over all processes. Raises ValueError without a target, RuntimeError if
+    a gradient is not finite.
+    """
+    own = sum(count_targets(targets) for _, targets in batches)
+    n_targets = int(sum_over_processes(own))
+    if n_targets == 0:
+        raise ValueError("no target to learn from: need 1 or more, got 0")
+    device = next(model.parameters()).device
+    model.train()
+    total = 0.0
+    for ids, targets in batches:
+        loss = cross_entropy(model(ids.to(device)), targets.to(device))
+        (loss * in_processes() / n_targets).backward()
+        total += loss.item()
+    nn.utils.clip_grad_norm_(
+        model.parameters(), clip_norm, error_if_nonfinite=True
+    )
+    optimizer.step()
+    optimizer.zero_grad()
+    return sum_over_processes(total), n_targets
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, loader: Iterable[Batch]) -> float:
+    """Mean loss in nats per target token, over all batches of loader.
+
+    Every token weighs the same, also in a short last batch, and also where
+    each of several processes holds a part. Dropout is off. Raises
+    ValueError where there is no target at all.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total, n_targets = 0.0, 0
+    for ids, targets in loader:
+        logits = model(ids.to(device))
+        total += cross_entropy(logits, targets.to(device)).item()
+        n_targets += count_targets(targets)
+    model.train(was_training)
+    total, n = sum_over_processes(total), sum_over_processes(n_targets)
+    if n == 0:
+        raise ValueError("no target to evaluate on: need 1 or more, got 0")
+    return total / n
+
+
+if __name__ == "__main__" and "__file__" in globals():  # not in a notebook
+    from lib.launch import main
+
+    sys.exit(main())

@@ -157,6 +157,27 @@ def test_main_comes_last(tmp_path: Path) -> None:
     check_one(tmp_path, cells, f"def f():\n    return 1\n\n\n{main}")
 
 
+def test_main_may_import_a_module_that_imports_its_own(tmp_path: Path) -> None:
+    main = (
+        'if __name__ == "__main__" and "__file__" in globals():  # a script\n'
+        "    from lib.beta import main\n\n    sys.exit(main())"
+    )
+    chapter(
+        tmp_path,
+        "03_a",
+        "import sys",
+        PURPOSE + "def f():\n    return 1",
+        f"#| export alpha\n{main}",
+        '#| export beta\n"""Beta."""\ndef main():\n    return f()',
+    )
+    lib = woven(tmp_path)
+    assert lib["alpha"] == (
+        f"import sys\n\n\ndef f():\n    return 1\n\n\n{main}"
+    )
+    assert lib["beta"].startswith("from lib.alpha import f\n")
+    exec(lib["alpha"], {"__name__": "__main__"})  # as a notebook's cell
+
+
 def test_modules_import_each_other(tmp_path: Path) -> None:
     chapter(tmp_path, "03_a", PURPOSE + "def f():\n    return 1")
     chapter(

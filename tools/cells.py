@@ -12,6 +12,7 @@ from pathlib import Path
 
 DIRECTIVE = re.compile(r"#\| export ([a-z]\w*)( replace)?\s*$")
 AFTER = re.compile(r"#\| after (\w+)\s*$", re.MULTILINE)
+MAIN = "__name__ == '__main__'"  # and more, where a notebook must not run it
 MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
 Imports = dict[str, set[str]]  # the lines that bind each name
 
@@ -226,6 +227,6 @@ def defined_names(node: ast.stmt) -> list[str]:
             return names if all(names) else []
         case ast.Expr(value=ast.Constant(value=str())):
             return ["__doc__"]
-        case ast.If() if ast.unparse(node.test) == "__name__ == '__main__'":
+        case ast.If() if ast.unparse(node.test).startswith(MAIN):
             return ["__main__"]
     return []

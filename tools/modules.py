@@ -110,7 +110,8 @@ def used_names(source: str, on_import: bool = False) -> set[str]:
 
     def visit(table: symtable.SymbolTable) -> Iterator[str]:
         for symbol in table.get_symbols():
-            known = symbol.is_assigned() or not symbol.is_global()
+            own = symbol.is_assigned() or symbol.is_imported()
+            known = own or not symbol.is_global()
             if symbol.is_referenced() and not known:
                 yield symbol.get_name()
         for inner in table.get_children():
