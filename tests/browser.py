@@ -1,4 +1,4 @@
-"""A page in Chromium, for the tests of what a chapter shows."""
+"""Pages in Chromium and scripts, for the tests of what a chapter shows."""
 
 import html
 import json
@@ -8,8 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
+import run
+
+NODE = shutil.which("node")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = [
@@ -23,6 +27,45 @@ FLAGS = [
     "--disable-sync",
 ]
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+needs_js = pytest.mark.skipif(
+    not (NODE or CHROMIUM), reason="needs node or Chromium"
+)
+
+
+def find_pieces(stem: str) -> dict[str, str]:
+    """Return the HTML of each piece by name, as the chapter stores it."""
+    path = run.weave.ROOT / "chapters" / f"{stem}.ipynb"
+    found = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for out in cell.get("outputs", []):
+            page = out.get("data", {}).get("text/html", "")
+            if match := re.search(r'data-see="\d\d[-_](\w+)"', page):
+                found[match[1]] = page
+    return found
+
+
+def arithmetic(page: str) -> str:
+    """Return the part of a piece's script that needs no page."""
+    return page.split("/* arithmetic */")[1].split("/* page */")[0]
+
+
+def browse(page: str, folder: Path) -> Any:
+    """Return what a page's scripts leave, as JSON, in its element `told`."""
+    path = folder / "page.html"
+    path.write_text(
+        f"<!doctype html><meta charset=utf-8>{page}", encoding="utf-8"
+    )
+    profile = f"--user-data-dir={folder / 'profile'}"
+    done = subprocess.run(
+        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    (text,) = re.findall(r'<pre id="told">(.*?)</pre>', done.stdout, re.S)
+    assert text, "a script of the page failed"
+    return json.loads(html.unescape(text))
 
 
 def ask(page: str, script: str, folder: Path, **given: object) -> Any:
@@ -32,27 +75,34 @@ def ask(page: str, script: str, folder: Path, **given: object) -> Any:
     """
     names = ", ".join(given)
     values = json.dumps([*given.values()]).replace("</", "<\\/")
-    path = folder / "page.html"
-    path.write_text(
-        f"<!doctype html><meta charset=utf-8>{page}<pre id=told></pre>"
+    return browse(
+        f"{page}<pre id=told></pre>"
         f"<script>{{ const run = ({names}) => {{ {script} }};"
         f"document.getElementById('told').textContent ="
         f"JSON.stringify(run(...{values})); }}</script>",
-        encoding="utf-8",
+        folder,
     )
+
+
+def told(page: str, script: str, folder: Path) -> Any:
+    """Run a script once a page is loaded; return what it `tell`s."""
+    return browse(
+        f"{page}<pre id=told></pre><script>window.onload = () => {{"
+        f"const tell = (x) => document.getElementById('told').textContent ="
+        f"JSON.stringify(x); {script} }};</script>",
+        folder,
+    )
+
+
+def compute(code: str, call: str, folder: Path) -> Any:
+    """Evaluate an expression after some code, in node or Chromium."""
+    if NODE is None:
+        return told("", f"{code}; tell({call});", folder)
     done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *FLAGS,
-            f"--user-data-dir={folder / 'profile'}",
-            "--dump-dom",
-            path.as_uri(),
-        ],
+        [NODE, "-e", f"{code}; console.log(JSON.stringify({call}))"],
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=60,
     )
-    (told,) = re.findall(r'<pre id="told">(.*?)</pre>', done.stdout, re.S)
-    assert told, "a script of the page failed"
-    return json.loads(html.unescape(told))
+    return json.loads(done.stdout)

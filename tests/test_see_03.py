@@ -4,62 +4,25 @@ The pieces are taken as stored in the chapter. Their arithmetic is run by
 node or Chromium, and compared with Python; Chromium also moves controls.
 """
 
-import html
 import json
 import math
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import nbformat
+import browser
 import pytest
 import torch
+from browser import arithmetic, find_pieces, needs_chromium, needs_js, told
 from torch import Tensor
 
-import run
 from lib.attention import attend, causal_mask
 
-CHAPTER = run.weave.ROOT / "chapters" / "03_attention.ipynb"
 NAMES = ["painter", "scale", "stepper", "tracer"]
-NODE = shutil.which("node")
-CHROMIUM = next(
-    filter(
-        None,
-        map(shutil.which, ("chromium", "chromium-browser", "google-chrome")),
-    ),
-    None,
-)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-needs_js = pytest.mark.skipif(
-    not (NODE or CHROMIUM), reason="needs node or Chromium"
-)
-needs_page = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 each_piece = pytest.mark.parametrize("name", NAMES)
 
 
-def find_pieces() -> dict[str, str]:
-    """Return the HTML of each piece, as the chapter stores it."""
-    found = {}
-    for cell in nbformat.read(CHAPTER, as_version=4).cells:
-        for out in cell.get("outputs", []):
-            page = out.get("data", {}).get("text/html", "")
-            if match := re.search(r'data-see="03-(\w+)"', page):
-                found[match[1]] = page
-    return found
-
-
-PIECES = find_pieces()
+PIECES = find_pieces("03_attention")
 
 
 def data_of(name: str) -> Any:
@@ -67,52 +30,10 @@ def data_of(name: str) -> Any:
     return json.loads(text)
 
 
-def arithmetic(name: str) -> str:
-    page = PIECES[name]
-    return page.split("/* arithmetic */")[1].split("/* page */")[0]
-
-
-def browse(page: str, folder: Path) -> str:
-    """Return the page as Chromium leaves it after its scripts."""
-    path = folder / "page.html"
-    path.write_text(f"<!doctype html><meta charset=utf-8>{page}", "utf-8")
-    profile = f"--user-data-dir={folder / 'profile'}"
-    done = subprocess.run(
-        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", path.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return done.stdout
-
-
-def told(page: str, script: str, folder: Path) -> Any:
-    """Run a script after a page's own; return what it tells, as JSON."""
-    shown = browse(
-        f"{page}<pre id=told></pre><script>window.onload = () => {{"
-        f"const tell = (x) => document.getElementById('told').textContent ="
-        f"JSON.stringify(x); {script} }};</script>",
-        folder,
-    )
-    (text,) = re.findall(r'<pre id="told">(.*?)</pre>', shown, re.S)
-    assert text, "the script of the page failed"
-    return json.loads(html.unescape(text))
-
-
 def compute(name: str, call: str, folder: Path) -> Any:
     """Evaluate an expression on a piece's arithmetic and its data."""
-    code = f"const data = {json.dumps(data_of(name))};{arithmetic(name)};"
-    if NODE is None:
-        return told("", f"{code} tell({call});", folder)
-    done = subprocess.run(
-        [NODE, "-e", f"{code} console.log(JSON.stringify({call}))"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return json.loads(done.stdout)
+    code = f"const data = {json.dumps(data_of(name))};"
+    return browser.compute(code + arithmetic(PIECES[name]), call, folder)
 
 
 def tensor(numbers: Any) -> Tensor:
@@ -299,7 +220,7 @@ def test_tracer(tmp_path: Path) -> None:
 # The controls
 
 
-@needs_page
+@needs_chromium
 @each_piece
 def test_each_control_has_a_name(name: str, tmp_path: Path) -> None:
     script = """
@@ -324,7 +245,7 @@ const said = [];
 """
 
 
-@needs_page
+@needs_chromium
 def test_stepper_walks_through_all_words(tmp_path: Path) -> None:
     script = """
     set("query", "Old");
@@ -344,7 +265,7 @@ def test_stepper_walks_through_all_words(tmp_path: Path) -> None:
     assert [row[4] for row in rows[1:7]] == [f"{n:.2f}" for n in weights[5]]
 
 
-@needs_page
+@needs_chromium
 def test_stepper_fills_one_column_a_step(tmp_path: Path) -> None:
     script = """
     const filled = () => rows()[1].filter((text) => text !== "\\u00b7").length;
@@ -356,7 +277,7 @@ def test_stepper_fills_one_column_a_step(tmp_path: Path) -> None:
     assert seen == [[2, 3, 4, 5, 6], "home", 6]
 
 
-@needs_page
+@needs_chromium
 def test_painter_is_painted_by_keyboard(tmp_path: Path) -> None:
     script = """
     const cells = [...document.querySelectorAll(".grid button")];
@@ -386,7 +307,7 @@ def test_painter_is_painted_by_keyboard(tmp_path: Path) -> None:
     )
 
 
-@needs_page
+@needs_chromium
 def test_painter_knows_its_masks(tmp_path: Path) -> None:
     script = """
     for (const {value} of [...at("preset").options]) {
@@ -404,7 +325,7 @@ def test_painter_knows_its_masks(tmp_path: Path) -> None:
         assert ("Empty" in text) == (not mask.any(dim=1).all())
 
 
-@needs_page
+@needs_chromium
 def test_scale_slides(tmp_path: Path) -> None:
     script = """
     for (const i of [0, 8]) { set("width", i); said.push(rows()[2]); }
@@ -421,7 +342,7 @@ def test_scale_slides(tmp_path: Path) -> None:
     assert (bars, bins, value) == (16, 32, "d = 1024")
 
 
-@needs_page
+@needs_chromium
 def test_tracer_slides_and_refuses(tmp_path: Path) -> None:
     script = """
     const go = (name, value) =>

@@ -6,104 +6,36 @@ controls.
 """
 
 import dataclasses
-import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from browser import (
+    arithmetic,
+    compute,
+    find_pieces,
+    needs_chromium,
+    needs_js,
+    told,
+)
 from torch import Tensor
 
-import run
 from lib.gpt import GPT, GPTConfig, count_parameters, flops_per_token
 
-CHAPTER = run.weave.ROOT / "chapters" / "04_gpt.ipynb"
-NODE = shutil.which("node")
-CHROMIUM = next(
-    filter(
-        None,
-        map(shutil.which, ("chromium", "chromium-browser", "google-chrome")),
-    ),
-    None,
-)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-needs_js = pytest.mark.skipif(
-    not (NODE or CHROMIUM), reason="needs node or Chromium"
-)
-needs_page = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-
-
-def find_piece() -> str:
-    """Return the HTML of the builder, as the chapter stores it."""
-    for cell in nbformat.read(CHAPTER, as_version=4).cells:
-        for out in cell.get("outputs", []):
-            page = out.get("data", {}).get("text/html", "")
-            if 'data-see="04-builder"' in page:
-                return page
-    raise AssertionError("the chapter holds no model builder")
-
-
-PIECE = find_piece()
+PIECE = find_pieces("04_gpt")["builder"]
 KNOWN: dict[str, dict[str, Any]] = json.loads(
     re.findall(r"const known = (\{.*\});\n", PIECE)[0]
 )
 
 
-def told(page: str, script: str, folder: Path) -> Any:
-    """Run a script after a page's own; return what it tells, as JSON."""
-    path = folder / "page.html"
-    path.write_text(
-        f"<!doctype html><meta charset=utf-8>{page}<pre id=told></pre>"
-        "<script>window.onload = () => { const tell = (x) => "
-        "document.getElementById('told').textContent = JSON.stringify(x);"
-        f"{script} }};</script>",
-        encoding="utf-8",
-    )
-    profile = f"--user-data-dir={folder / 'profile'}"
-    done = subprocess.run(
-        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", path.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    (text,) = re.findall(r'<pre id="told">(.*?)</pre>', done.stdout, re.S)
-    assert text, "the script of the page failed"
-    return json.loads(html.unescape(text))
-
-
-def compute(call: str, folder: Path) -> Any:
-    """Evaluate an expression on the piece's arithmetic."""
-    code = PIECE.split("/* arithmetic */")[1].split("/* page */")[0]
-    if NODE is None:
-        return told("", f"{code}; tell({call});", folder)
-    done = subprocess.run(
-        [NODE, "-e", f"{code}; console.log(JSON.stringify({call}))"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return json.loads(done.stdout)
-
-
 def measured(shapes: list[dict[str, Any]], folder: Path) -> list[Any]:
-    found = compute(f"{json.dumps(shapes)}.map(measure)", folder)
+    found = compute(
+        arithmetic(PIECE), f"{json.dumps(shapes)}.map(measure)", folder
+    )
     assert isinstance(found, list)
     return found
 
@@ -236,6 +168,7 @@ def test_activations_and_cache(tmp_path: Path) -> None:
 def test_a_refusal_is_the_librarys(tmp_path: Path) -> None:
     shape = KNOWN["gpt2-small"] | {"n_heads": 25}
     said, none = compute(
+        arithmetic(PIECE),
         f"[{json.dumps(shape)}, {json.dumps(KNOWN['gpt3'])}].map(refuse)",
         tmp_path,
     )
@@ -258,7 +191,7 @@ const state = () => [at("say").textContent, rows("parts").at(-1)[1],
 """
 
 
-@needs_page
+@needs_chromium
 def test_each_control_has_a_name(tmp_path: Path) -> None:
     script = """
     tell([...document.querySelectorAll("input, select")].map((e) =>
@@ -268,7 +201,7 @@ def test_each_control_has_a_name(tmp_path: Path) -> None:
     assert len(controls) == 9 and all(controls)
 
 
-@needs_page
+@needs_chromium
 def test_every_known_shape_can_be_chosen(tmp_path: Path) -> None:
     script = f"""
     const said = [];
@@ -286,7 +219,7 @@ def test_every_known_shape_can_be_chosen(tmp_path: Path) -> None:
         assert state[1:] == [n, name, ""]
 
 
-@needs_page
+@needs_chromium
 def test_sliders_and_boxes_move_the_numbers(tmp_path: Path) -> None:
     script = """
     const said = [];

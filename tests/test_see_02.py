@@ -14,35 +14,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 import torch
-from browser import ask, needs_chromium
+from browser import ask, find_pieces, needs_chromium
 
 import run
 from lib.data import NextTokenDataset, load_text
 from lib.pairs import learn_merges
 from lib.tokenizer import END_OF_TEXT, PRETOKEN, BPETokenizer
 
-CHAPTER = run.weave.ROOT / "chapters" / "02_text.ipynb"
 NAMES = ["encode", "learn", "paint", "positions", "stride"]
 TEXT = load_text("a-letter-a-year")
 TRAIN = TEXT[: int(0.9 * len(TEXT))]
 each_piece = pytest.mark.parametrize("name", NAMES)
 
 
-def find_pieces() -> dict[str, str]:
-    """Return the HTML of each piece, as the chapter stores it."""
-    found = {}
-    for cell in nbformat.read(CHAPTER, as_version=4).cells:
-        for out in cell.get("outputs", []):
-            page = out.get("data", {}).get("text/html", "")
-            if match := re.search(r'data-see="02_(\w+)"', page):
-                found[match[1]] = page
-    return found
-
-
-PIECES = find_pieces()
+PIECES = find_pieces("02_text")
 FIND = "const root = document.querySelector('.see');"
 HELP = """
   const at = (css) => root.querySelector(css);
@@ -327,7 +314,8 @@ def test_stepper_shows_the_merges_that_the_chapter_prints(
         """,
         tmp_path,
     )
-    printed = CHAPTER.read_text(encoding="utf-8")
+    chapter = run.weave.ROOT / "chapters" / "02_text.ipynb"
+    printed = chapter.read_text(encoding="utf-8")
     for state in states[1:]:
         assert state.replace("␣", "·") in printed
 
