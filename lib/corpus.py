@@ -6,6 +6,9 @@ lib`.
 
 import hashlib
 import json
+import lzma
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +21,39 @@ END = "<|endoftext|>"
 PARTS = ("texts", "held_out")
 
 
-def read_text(name: str, base: Path) -> str:
-    """Return a data set by its name, or a text file by its path."""
+def read_texts(name: str, base: Path) -> list[str]:
+    """Return the texts of a data set by its name, or of a file by its path.
+
+    A file .jsonl or .jsonl.xz holds a text a line, under "text"; any other
+    is one text. FileNotFoundError where there is no such file.
+    """
     if name in DATASETS:
-        return load_text(name)
+        return [load_text(name)]
     path = base / name
     if not path.is_file():
         raise FileNotFoundError(
             f"{name!r} is neither a file in {base} nor a data set; known: "
             + ", ".join(DATASETS)
         )
-    return path.read_text(encoding="utf-8")
+    if not name.endswith((".jsonl", ".jsonl.xz")):
+        return [path.read_text(encoding="utf-8")]
+    unpack = lzma.open if name.endswith("xz") else open
+    with unpack(path, "rb") as lines:
+        return [
+            read_line(line, f"{path}:{number}")
+            for number, line in enumerate(lines, 1)
+        ]
+
+
+def read_line(line: bytes, where: str) -> str:
+    """Return the text of a line of JSON; ValueError names the line."""
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise ValueError(f'{where} is not JSON of the form {{"text": "..."}}')
+    return text
 
 
 def make_tokenizer(config: DataConfig, base: Path) -> BPETokenizer:
@@ -37,8 +62,11 @@ def make_tokenizer(config: DataConfig, base: Path) -> BPETokenizer:
         return gpt2_tokenizer()
     path = base / config.tokenizer
     if not path.exists():
-        text = "\n".join(read_text(name, base) for name in config.texts)
-        BPETokenizer.train(text, config.vocab_size, [END]).save(path)
+        texts = chain.from_iterable(read_texts(n, base) for n in config.texts)
+        tokenizer = BPETokenizer.train(
+            "\n".join(texts), config.vocab_size, [END]
+        )
+        tokenizer.save(path)
     return BPETokenizer.load(path)
 
 
@@ -51,11 +79,12 @@ def prepare(config: DataConfig, base: Path) -> None:
     for part in PARTS:
         names, folder = getattr(config, part), base / config.folder / part
         facts = {
-            "texts": [[name, sha256(read_text(name, base))] for name in names],
+            "texts": [[n, digest_of(read_texts(n, base))] for n in names],
             "tokenizer": sha256(repr((tokenizer.vocabulary, END))),
         }
         if not (folder / MANIFEST).exists():
-            pieces = (encode(tokenizer, read_text(n, base)) for n in names)
+            texts = chain.from_iterable(read_texts(n, base) for n in names)
+            pieces = encode(tokenizer, texts)
             write_shards(folder, pieces, tokenizer.vocab_size, facts=facts)
         elif read_manifest(folder)["facts"] != facts:
             raise ValueError(
@@ -65,10 +94,18 @@ def prepare(config: DataConfig, base: Path) -> None:
         Shards(folder, 1).verify()
 
 
-def encode(tokenizer: BPETokenizer, text: str) -> list[int]:
-    """Turn a text into ids that say where it ends."""
+def encode(
+    tokenizer: BPETokenizer, texts: Iterable[str]
+) -> Iterator[list[int]]:
+    """Turn each text into ids that say where it ends."""
     end = tokenizer.encode(END, allowed_special=[END])
-    return tokenizer.to_tiktoken().encode_ordinary(text) + end
+    encoding = tokenizer.to_tiktoken()
+    return (encoding.encode_ordinary(text) + end for text in texts)
+
+
+def digest_of(texts: Iterable[str]) -> str:
+    """Return the SHA-256 of texts, parted by a zero."""
+    return sha256("\0".join(texts))
 
 
 def sha256(text: str) -> str:

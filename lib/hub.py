@@ -1,6 +1,6 @@
 """Models in files: find them, fetch them, read what they hold.
 
-Woven from chapters/05_pretraining.ipynb. Edit the chapter, then run `make
+Woven from chapters/appendix_k_weights.ipynb. Edit the chapter, then run `make
 lib`.
 """
 

@@ -25,7 +25,7 @@ from lib.gpt import GPT, GPTConfig
 from lib.settings import Config, read_config
 from lib.shards import Part, Shards, read_manifest
 from lib.train import Batch, Record, load_checkpoint, read_checkpoint, train
-from lib.weights import save_pretrained
+from lib.weights import load_pretrained, save_pretrained
 
 
 @contextlib.contextmanager
@@ -124,11 +124,25 @@ def make_loaders(
 
 
 def make_model(config: Config, base: Path) -> GPT:
-    """Draw the starting weights of a run from its seed."""
+    """Draw the weights of a run from its seed, or take up run.start's.
+
+    Raises ValueError where the model there is of another shape.
+    """
     manifest = read_manifest(base / config.data.folder / PARTS[0])
     torch.manual_seed(config.train.seed)
     shape = dataclasses.asdict(config.model)
-    return GPT(GPTConfig(vocab_size=manifest["vocab_size"], **shape))
+    model = GPT(GPTConfig(vocab_size=manifest["vocab_size"], **shape))
+    if config.run.start:
+        begun, _ = load_pretrained(
+            base / config.run.start, dropout=config.model.dropout
+        )
+        if begun.config != model.config:
+            raise ValueError(
+                f"run.start holds {begun.config}, but the settings ask for "
+                f"{model.config}"
+            )
+        model.load_state_dict(begun.state_dict())
+    return model
 
 
 def hand_over(config: Config, base: Path, checkpoint: Path) -> None:

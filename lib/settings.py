@@ -55,9 +55,14 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where to run, and where results go; threads: 0 leaves the choice."""
+    """Where to run, and where results go; threads: 0 leaves the choice.
+
+    start: a folder of load_pretrained to go on from, in place of weights
+    drawn from the seed.
+    """
 
     folder: str = "run"
+    start: str = ""
     device: str = "auto"
     precision: str = "float32"
     compile: bool = False

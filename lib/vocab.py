@@ -1,6 +1,6 @@
 """Tokenizers in and out, in the files of GPT-2's.
 
-Woven from chapters/05_pretraining.ipynb. Edit the chapter, then run `make
+Woven from chapters/appendix_k_weights.ipynb. Edit the chapter, then run `make
 lib`.
 """
 

@@ -1,6 +1,6 @@
 """Weights in and out, in the files of Hugging Face's GPT-2.
 
-Woven from chapters/05_pretraining.ipynb. Edit the chapter, then run `make
+Woven from chapters/appendix_k_weights.ipynb. Edit the chapter, then run `make
 lib`.
 """
 

@@ -1,6 +1,7 @@
 """A run from the shell: checked, stopped, killed, resumed and shared."""
 
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -268,6 +269,42 @@ def test_texts_end_and_are_tokenized_once(whole: Path) -> None:
     expected = [i for text in texts for i in [*tokenizer.encode(text), end]]
     windows = launch.Shards(base / "tokens" / "texts", 1)
     assert windows.read(0, windows.starts[-1]).tolist() == expected
+
+
+def test_json_lines_are_many_texts(tmp_path: Path) -> None:
+    texts = ["one, in a\nline", "", "thr\u00e9e"]
+    lines = "".join(json.dumps({"text": t, "n": 1}) + "\n" for t in texts)
+    (tmp_path / "some.jsonl").write_text(lines, encoding="utf-8")
+    with lzma.open(tmp_path / "packed.jsonl.xz", "wb") as file:
+        file.write(lines.encode())
+    for name in "some.jsonl", "packed.jsonl.xz":
+        assert corpus.read_texts(name, tmp_path) == texts
+    tokenizer = corpus.BPETokenizer.train("none", 257, [corpus.END])
+    end = tokenizer.special_tokens[corpus.END]
+    ids = [[*tokenizer.encode(text), end] for text in texts]
+    assert [*corpus.encode(tokenizer, texts)] == ids
+    assert corpus.digest_of(texts) != corpus.digest_of([*texts[:2], "three"])
+
+
+@pytest.mark.parametrize("line", ["text", '["text"]', "{}", '{"text": 1}'])
+def test_a_line_that_is_no_text_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text(f'{{"text": "fine"}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"some\.jsonl:2 is not JSON of"):
+        corpus.read_texts("some.jsonl", tmp_path)
+
+
+def test_a_run_goes_on_from_a_finished_model(home: Home, whole: Path) -> None:
+    start = ('"further"', '"further"\nstart = "whole/model"')
+    path = home("further", start)
+    config = read_config(path)
+    model = launch.make_model(config, path.parent)
+    finished, _ = load_pretrained(whole / "model", dropout=0.2)
+    there = finished.state_dict()
+    assert all(torch.equal(w, there[n]) for n, w in model.state_dict().items())
+    other = home("further", start, ("d_model = 16", "d_model = 32"))
+    with pytest.raises(ValueError, match=r"run\.start holds .*d_model=16"):
+        launch.make_model(read_config(other), path.parent)
 
 
 def test_other_texts_or_another_batch_size_are_refused(
