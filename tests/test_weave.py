@@ -263,6 +263,23 @@ def test_an_appendix_may_stand_among_the_chapters(tmp_path: Path) -> None:
         woven(tmp_path)
 
 
+def test_an_appendix_may_stand_after_another(tmp_path: Path) -> None:
+    world = '#| export world\n"""World."""\nfrom lib.alpha import X\nY = X + 1'
+    late = '#| export late\n"""Late."""\nfrom lib.world import Y\nZ = Y + 1'
+    chapter(tmp_path, "02_a", PURPOSE + "X = 1")
+    chapter(tmp_path, "appendix_k", "#| after 02_a\nimport math", world)
+    chapter(tmp_path, "appendix_d", "#| after appendix_k\nimport math", late)
+    chapter(tmp_path, "03_b", "from lib.late import Z")
+    assert woven(tmp_path, "appendix_k").keys() == {"__init__", "alpha"}
+    assert "late" not in woven(tmp_path, "appendix_d")
+    assert woven(tmp_path).keys() == {"__init__", "alpha", "late", "world"}
+    text = weave.weave(tmp_path / "chapters")["late.py"]
+    assert "Woven from chapters/appendix_d.ipynb" in text
+    chapter(tmp_path, "appendix_k", "#| after appendix_d\nimport math", world)
+    with pytest.raises(weave.WeaveError, match="stands after this one"):
+        woven(tmp_path)
+
+
 # What is refused
 
 

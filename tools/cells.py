@@ -72,22 +72,23 @@ def read_sources(path: Path) -> list[str]:
     return [source for source in code if source.strip()]
 
 
-def place_of(path: Path) -> str:
+def place_of(path: Path, below: tuple[str, ...] = ()) -> str:
     """Tell where a chapter stands in the order of the library: at its name.
 
     An appendix whose first code cell begins `#| after 02_text` stands there,
-    so chapters from 03 on may import what it exports.
+    so chapters from 03 on may import what it exports. It may stand after
+    another appendix as well. below: those that stand after this one.
     """
     sources = read_sources(path)
     match = AFTER.match(sources[0]) if sources else None
     if not match:
         return path.stem
-    if not path.with_stem(match[1]).exists():
-        raise WeaveError(
-            f"chapters/{path.name}: {match[0]}: there is no "
-            f"chapters/{match[1]}.ipynb"
-        )
-    return f"{match[1]}~{path.stem}"
+    said = f"chapters/{path.name}: {match[0]}"
+    if not (before := path.with_stem(match[1])).exists():
+        raise WeaveError(f"{said}: there is no chapters/{match[1]}.ipynb")
+    if match[1] in (path.stem, *below):
+        raise WeaveError(f"{said}: that one stands after this one")
+    return f"{place_of(before, (path.stem, *below))}~{path.stem}"
 
 
 def read_cells(path: Path) -> list[Cell]:
