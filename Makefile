@@ -9,7 +9,7 @@ SITE = $(BIN)/jupyter-book build . -q -W -n --keep-going $(1) \
 NBVAL := $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
          -n 2 --dist loadfile
 
-.PHONY: help book test test-portable lab lib run exercises grade bench clean
+.PHONY: help book test test-portable lab lib run exercises grade bench pretrained clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ exercises: .venv/book lib  ## make the exercises from the solutions (FORCE=1: an
 
 grade: .venv/book lib  ## score your own exercises (CHAPTER=3 for one; ARGS="--html report.html")
 	@$(BIN)/python tools/grade.py $(CHAPTER) $(ARGS)
+
+pretrained: .venv/book lib  ## train the book's own model again (hours; stops and goes on; needs the books)
+	$(BIN)/python tools/pretrained.py
 
 bench: .venv/test  ## compare speed with transformers and tokenizers
 	OMP_NUM_THREADS=2 $(BIN)/python tools/bench.py
