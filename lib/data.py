@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pooch import HTTPDownloader
@@ -91,6 +92,20 @@ TEXTS = {
 }
 
 RECORDS = {
+    "harbour": Source(
+        "harbour/messages.jsonl",
+        "9fb3b2b9aac19da5bd23ade0a3fd2e762358ea2af0ef124fb0a17a7d0a3e2acb",
+        "CC0-1.0",
+        "3,000 messages to a harbour office, real ones and frauds",
+        bundled=True,
+    ),
+    "instructions": Source(
+        "instructions/records.json",
+        "a6f907e41da18600d7690f70941f97e4ee6ea8dcfb3ca8a552b0b90bfa77bd86",
+        "CC0-1.0",
+        "6,346 instructions with their right answers, written for this book",
+        bundled=True,
+    ),
     "sms-spam": Source(
         "SMSSpamCollection.tsv",
         "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
@@ -190,12 +205,15 @@ def load_text(name: str) -> str:
     return read_dataset(name, (".txt",), "load_records")
 
 
-def load_records(name: str) -> list[dict[str, str]]:
+def load_records(name: str) -> list[dict[str, Any]]:
     """Return a set of records of `DATASETS`, in the order of its file."""
-    text = read_dataset(name, (".tsv", ".json"), "load_text")
+    text = read_dataset(name, (".tsv", ".json", ".jsonl"), "load_text")
     if DATASETS[name].file.endswith(".json"):
         return json.loads(text)
-    pairs = [line.split("\t", 1) for line in text.split("\n") if line]
+    lines = [line for line in text.split("\n") if line]
+    if DATASETS[name].file.endswith(".jsonl"):
+        return [json.loads(line) for line in lines]
+    pairs = [line.split("\t", 1) for line in lines]
     return [{"label": label, "text": message} for label, message in pairs]
 
 

@@ -50,7 +50,7 @@ def sha256(content: bytes) -> str:
 
 
 def test_registry_is_complete():
-    names = "a-letter-a-year the-verdict tiny-shakespeare sms-spam"
+    names = "a-letter-a-year the-verdict tiny-shakespeare harbour sms-spam"
     assert {*names.split(), "instruction-1100"} <= DATASETS.keys()
     for source in DATASETS.values():
         assert len(source.sha256) == 64 and int(source.sha256, 16)
@@ -73,6 +73,17 @@ def test_bundled_story_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert load_text("a-letter-a-year").startswith("A Letter a Year\n")
+
+
+def test_bundled_messages():
+    messages = load_records("harbour")
+    labels = [message["label"] for message in messages]
+    assert len(messages) == 3000 and {*labels} == {0, 1}
+    root = Path(__file__).parents[1]
+    card = root / "data" / "harbour" / "README.md"
+    assert DATASETS["harbour"].sha256 in card.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match=r"load_records\('harbour'\)"):
+        load_text("harbour")
 
 
 def test_unknown_name_lists_the_known():
