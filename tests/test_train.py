@@ -1,6 +1,7 @@
 """lib.train against independent oracles: loss, counts, steps and resuming."""
 
 import itertools
+import json
 import math
 import os
 import signal
@@ -671,3 +672,20 @@ def test_all_targets_ignored() -> None:
     loss = train.cross_entropy(logits, torch.full((1, 2), train.IGNORE))
     loss.backward()
     assert loss.item() == 0 and (logits.grad == 0).all()
+
+
+RECORDS = sorted((ROOT / "data" / "records").glob("05_*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_record_says_where_it_comes_from(path: Path) -> None:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert {"command", "date", "machine", "torch", "results"} <= record.keys()
+    assert record["command"].endswith("chapters/05_pretraining.ipynb")
+    chapter = ROOT / "chapters" / "05_pretraining.ipynb"
+    name = path.stem.removeprefix("05_")
+    assert f'recorded(\\"{name}\\"' in chapter.read_text("utf-8")
+
+
+def test_the_chapter_has_its_records() -> None:
+    assert {path.stem for path in RECORDS} >= {"05_town", "05_sweeps"}
