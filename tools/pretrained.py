@@ -37,6 +37,7 @@ from lib.data import (
 from lib.gpt import GPT, count_parameters
 from lib.sample import generate
 from lib.shards import Shards
+from lib.tokenizer import END_OF_TEXT
 from lib.train import NGramLM, evaluate
 from lib.weights import load_pretrained, save_pretrained
 from lib.world import World
@@ -46,7 +47,6 @@ BOOKS = "classics.jsonl.xz"
 SALTMARSH_SHARE = 6  # one character in so many is of Saltmarsh
 EXCERPT = 12_000  # characters of each held-out book that the run looks at
 COUNTED = 8_000_000  # tokens that the n-gram models count
-END = "<|endoftext|>"
 PROMPTS = ("", "It was a dark night, and", "Who is the cooper of Saltmarsh?")
 Figures = dict[str, dict[str, float]]
 
@@ -135,7 +135,7 @@ def judged_texts(held_out: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
 
 def encode(tokenizer: tiktoken.Encoding, texts: Iterable[str]) -> list[int]:
     """Return texts as ids, each after the mark that ends the one before."""
-    end = tokenizer.encode_single_token(END)
+    end = tokenizer.encode_single_token(END_OF_TEXT)
     ids = ([end, *tokenizer.encode_ordinary(text)] for text in texts)
     return [*chain.from_iterable(ids), end]
 
@@ -210,7 +210,7 @@ def draw_log(folder: Path) -> None:
 
 def write_samples(model: GPT, tokenizer: tiktoken.Encoding) -> str:
     """Let the model go on from each prompt; seeds 0, 1, 2; none chosen."""
-    end, samples = tokenizer.encode_single_token(END), []
+    end, samples = tokenizer.encode_single_token(END_OF_TEXT), []
     for seed, prompt in enumerate(PROMPTS):
         ids = torch.tensor([[end, *tokenizer.encode_ordinary(prompt)]])
         made = generate(
@@ -222,7 +222,7 @@ def write_samples(model: GPT, tokenizer: tiktoken.Encoding) -> str:
             stop_id=end,
             generator=torch.Generator().manual_seed(seed),
         )
-        text = tokenizer.decode(made[0, 1:].tolist()).removesuffix(END)
+        text = tokenizer.decode(made[0, 1:].tolist()).removesuffix(END_OF_TEXT)
         samples.append("> " + text.strip().replace("\n", "\n> "))
     return "\n\n".join(samples)
 
