@@ -53,6 +53,12 @@ device = "cpu"
 precision = "bfloat16"
 threads = 1
 """
+SECOND = SETTINGS.replace("build/", "build/late_")
+for late in "held_out.jsonl", "tokenizer.json":
+    SECOND = SECOND.replace(f"late_{late}", late)
+SECOND = SECOND.replace("steps = 24", "steps = 6")
+SECOND = SECOND.replace("vocab_size = 400\n", "")
+SECOND += 'start = "build/run/model"\n'
 CARD = "# A card\n\n<!-- measured -->\n<!-- end -->\n\nIts end.\n"
 
 
@@ -72,11 +78,14 @@ def small(tmp_path: Path) -> Path:
             print(json.dumps({"title": title, "text": text}), file=file)
     with (tmp_path / "books.csv").open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["title", "sha256", "held_out"])
+        rows.writerow(["title", "year", "sha256", "held_out"])
         for title, text in texts.items():
+            year = 1850 if title == "One" else 1900
             digest = hashlib.sha256(text.encode()).hexdigest()
-            rows.writerow([title, digest, "yes" if title == "Last" else ""])
+            held_out = "yes" if title == "Last" else ""
+            rows.writerow([title, year, digest, held_out])
     (tmp_path / "train.toml").write_text(SETTINGS)
+    (tmp_path / "second.toml").write_text(SECOND)
     (tmp_path / "README.md").write_text(CARD)
     return tmp_path
 
@@ -119,10 +128,15 @@ def test_a_killed_run_is_taken_up_and_published(
     )
     assert pretrained.main(options(small)) == 0
     after = read_log(small / "log.jsonl")
-    assert after[: len(before)] == before and after[-1]["step"] == 24
+    assert after[: len(before)] == before
+    assert [record["step"] for record in after] == [*range(3, 31, 3)]
+    assert after[-1]["tokens"] == 30 * 2 * 32
     model, tokenizer = load_pretrained(small)
     assert model.config.vocab_size == tokenizer.n_vocab == 400
-    finished, _ = load_pretrained(small / "build/run/model")
+    finished, _ = load_pretrained(small / "build/late_run/model")
+    first, _ = load_pretrained(small / "build/run/model")
+    pair = [m.token_embedding.weight.flatten() for m in (first, finished)]
+    assert 0.9 < torch.cosine_similarity(*pair, dim=0) < 0.99999
     for ours, theirs in zip(
         model.parameters(), finished.parameters(), strict=True
     ):
@@ -140,7 +154,7 @@ def test_what_the_run_reads(small: Path) -> None:
     listed = pretrained.read_list(small)
     texts = pretrained.read_books(small / "books.xz", listed)
     assert [*texts] == ["One", "Two", "Last"]
-    pretrained.make_texts(texts, {"Last"}, small / "build")
+    pretrained.make_texts(texts, listed, small / "build")
     read = {
         name: [
             json.loads(line)["text"]
@@ -148,23 +162,41 @@ def test_what_the_run_reads(small: Path) -> None:
             .read_text()
             .split("\n")[:-1]
         ]
-        for name in ("books", "saltmarsh", "held_out")
+        for kind in ("books", "saltmarsh")
+        for name in (kind, f"late_{kind}", "held_out")
     }
     assert read["books"] == [texts["One"], texts["Two"]]
+    assert read["late_books"] == [texts["Two"]]
     assert read["held_out"] == [texts["Last"][12_000:24_000]]
     sizes = {name: sum(map(len, read[name])) for name in read}
     share = sizes["saltmarsh"] / (sizes["saltmarsh"] + sizes["books"])
     assert 1 / 6 <= share < 1 / 5
+    late = sizes["late_saltmarsh"], sizes["late_books"]
+    assert 1 / 4 <= late[0] / sum(late) < 1 / 3
+
+
+def test_the_second_run_reads_facts_with_their_probability() -> None:
+    town = pretrained.town_talk()
+    told = town.corpus(3, 200)
+    names = [row["name"] for row in World.load().rows("person")]
+    about = [story for story in told if any(n in story.text for n in names)]
+    assert len(about) > 150
+    assert sum(len(story.text) < 350 for story in told) > 150
+    assert any(len(story.text) > 600 for story in told)
+    for story in told[:10]:
+        assert math.isclose(
+            town.log_prob(story.text), story.log_p, rel_tol=1e-9
+        )
 
 
 def test_other_books_are_refused_by_name(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = (small / "books.csv").read_text()
-    (small / "books.csv").write_text(listed + "Lost,00,\n")
+    (small / "books.csv").write_text(listed + "Lost,1900,00,\n")
     assert pretrained.main(options(small)) == 2
     assert "books.xz lacks ['Lost'] of books.csv" in capsys.readouterr().err
-    wrong = re.sub("^Two,.", "Two,x", listed, flags=re.MULTILINE)
+    wrong = re.sub("^Two,1900,.", "Two,1900,x", listed, flags=re.MULTILINE)
     (small / "books.csv").write_text(wrong)
     assert pretrained.main(options(small)) == 2
     assert "'Two' in" in capsys.readouterr().err
@@ -209,7 +241,7 @@ def check_bits(model: GPT, tokenizer: tiktoken.Encoding, text: str) -> None:
 def test_counters_have_read_all_over_the_texts(small: Path) -> None:
     listed = pretrained.read_list(small)
     texts = pretrained.read_books(small / "books.xz", listed)
-    pretrained.make_texts(texts, {"Last"}, small / "build")
+    pretrained.make_texts(texts, listed, small / "build")
     config = pretrained.launch.read_config(small / "train.toml")
     pretrained.launch.prepare(config.data, small)
     tokens = small / "build/tokens/texts"

@@ -2,12 +2,13 @@
 
     python tools/pretrained.py [--folder data/models/course] [--books FILE]
 
-The folder holds train.toml (the run's settings), books.csv (what to read)
-and README.md. The books come from classics.jsonl.xz, a line each with title,
-author, year and text, found in $COURSE_DATA or in the cache. Texts, tokens
-and checkpoints stay in the folder's build/, so a run that is stopped goes on
-with the same command. In the end the model stands in the folder, in 16 bits
-a weight, and figures.json and README.md say how well it predicts.
+The folder holds train.toml (the run's settings), second.toml (those of a run
+that goes on from it), books.csv (what to read) and README.md. The books come
+from classics.jsonl.xz, a line each with title, author, year and text, found
+in $COURSE_DATA or in the cache. Texts, tokens and checkpoints stay in the
+folder's build/, so a run that is stopped goes on with the same command. In
+the end the model stands in the folder, in 16 bits a weight, and figures.json
+and README.md say how well it predicts.
 """
 
 import argparse
@@ -38,13 +39,22 @@ from lib.gpt import GPT, count_parameters
 from lib.sample import generate
 from lib.shards import Shards
 from lib.tokenizer import END_OF_TEXT
-from lib.train import NGramLM, evaluate
+from lib.train import NGramLM, Record, evaluate
 from lib.weights import load_pretrained, save_pretrained
-from lib.world import World
+from lib.world import World, bundled
 
 COURSE = Path(__file__).parents[1] / "data" / "models" / "course"
 BOOKS = "classics.jsonl.xz"
+RUNS = "train.toml", "second.toml"  # the second goes on from the first
 SALTMARSH_SHARE = 6  # one character in so many is of Saltmarsh
+LATE = 1880  # the second run reads books from this year on
+TOWN_SHARE = 4  # one character in so many of its texts is of the town
+TOWN = """town talk
+  10  {let p:person}<tells a fact(p)>
+  10  about {p:person.full}. <life(p)>
+  1  <story>
+
+"""  # a rule for stories.txt: single facts, lives, and stories as before
 EXCERPT = 12_000  # characters of each held-out book that the run looks at
 COUNTED = 8_000_000  # tokens that the n-gram models count
 PROMPTS = ("", "It was a dark night, and", "Who is the cooper of Saltmarsh?")
@@ -104,19 +114,37 @@ def write_texts(path: Path, texts: Iterable[str]) -> int:
     return n_characters
 
 
+def town_talk() -> World:
+    """Read Saltmarsh so that it tells mostly facts about its people."""
+    paths = [*sorted(bundled().glob("*.csv")), bundled() / "stories.txt"]
+    files = {path.name: path.read_text("utf-8") for path in paths}
+    head, stories = files["stories.txt"].split("\nstory\n", 1)
+    files["stories.txt"] = f"{head}\n{TOWN}story\n{stories}"
+    return World.read(files)
+
+
 def make_texts(
-    books: Mapping[str, str], held_out: set[str], build: Path
+    books: Mapping[str, str],
+    listed: Mapping[str, Mapping[str, str]],
+    build: Path,
 ) -> None:
-    """Write what the run reads: books, Saltmarsh, excerpts held out."""
-    kept = (text for title, text in books.items() if title not in held_out)
-    n = write_texts(build / "books.jsonl", kept)
-    share = n // (SALTMARSH_SHARE - 1)
-    stories = World.load().corpus(1, n_characters=share)
-    write_texts(build / "saltmarsh.jsonl", (story.text for story in stories))
+    """Write what the runs read, and excerpts of the books held out."""
+    kept = [title for title in books if not listed[title]["held_out"]]
+    late = [title for title in kept if int(listed[title]["year"]) >= LATE]
+    parts = (
+        ("", kept, SALTMARSH_SHARE, World.load()),
+        ("late_", late, TOWN_SHARE, town_talk()),
+    )
+    for prefix, titles, share, world in parts:
+        texts = (books[title] for title in titles)
+        n = write_texts(build / f"{prefix}books.jsonl", texts)
+        told = world.corpus(1, n_characters=n // (share - 1)) if n else []
+        path = build / f"{prefix}saltmarsh.jsonl"
+        write_texts(path, (story.text for story in told))
     excerpts = (
-        text[EXCERPT : 2 * EXCERPT]
-        for title, text in books.items()
-        if title in held_out
+        books[title][EXCERPT : 2 * EXCERPT]
+        for title in books
+        if listed[title]["held_out"]
     )
     write_texts(build / "held_out.jsonl", excerpts)
 
@@ -264,11 +292,24 @@ def describe(folder: Path, figures: Figures) -> str:
 MARKS = "<!-- measured -->", "<!-- end -->"
 
 
+def join_logs(folders: Iterable[Path]) -> list[Record]:
+    """Return the records of runs that went on from each other, as of one."""
+    joined: list[Record] = []
+    for run in folders:
+        before = joined[-1] if joined else {"step": 0, "tokens": 0}
+        for record in launch.read_log(run / "log.jsonl"):
+            so_far = {key: record[key] + before[key] for key in before}
+            joined.append(record | so_far)
+    return joined
+
+
 def publish(folder: Path, held_out: Iterable[str]) -> None:
-    """Turn a finished run into the folder's model, figures and card."""
-    model, tokenizer = load_pretrained(folder / "build/run/model")
+    """Turn the finished runs into the folder's model, figures and card."""
+    runs = [launch.read_config(folder / name).run.folder for name in RUNS]
+    model, tokenizer = load_pretrained(folder / runs[-1] / "model")
     save_pretrained(model.half(), folder, tokenizer)
-    log = (folder / "build/run/log.jsonl").read_text(encoding="utf-8")
+    records = map(json.dumps, join_logs(folder / run for run in runs))
+    log = "".join(f"{record}\n" for record in records)
     (folder / "log.jsonl").write_text(log, encoding="utf-8")
     draw_log(folder)
     figures = measure(folder, held_out)
@@ -285,15 +326,16 @@ def publish(folder: Path, held_out: Iterable[str]) -> None:
 def make_course(folder: Path, books: Path | None) -> int:
     """Make what is missing, step by step; return the exit status."""
     listed = read_list(folder)
-    held_out = {title for title in listed if listed[title]["held_out"]}
+    held_out = sorted(title for title in listed if listed[title]["held_out"])
     texts = read_books(books or find_books(), listed)
     if not (folder / "build/held_out.jsonl").exists():
-        make_texts(texts, held_out, folder / "build")
-    status = launch.main(["--config", str(folder / "train.toml")])
-    if status == 0:
-        publish(folder, (texts[title] for title in sorted(held_out)))
-        print(f"{folder} holds the model and its card")
-    return status
+        make_texts(texts, listed, folder / "build")
+    for name in RUNS:
+        if status := launch.main(["--config", str(folder / name)]):
+            return status
+    publish(folder, (texts[title] for title in held_out))
+    print(f"{folder} holds the model and its card")
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
