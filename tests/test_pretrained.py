@@ -38,7 +38,7 @@ folder = "build/tokens"
 batch_size = 2
 
 [model]
-context_length = 32
+context_length = 64
 d_model = 16
 n_layers = 1
 n_heads = 2
@@ -130,7 +130,7 @@ def test_a_killed_run_is_taken_up_and_published(
     after = read_log(small / "log.jsonl")
     assert after[: len(before)] == before
     assert [record["step"] for record in after] == [*range(3, 31, 3)]
-    assert after[-1]["tokens"] == 30 * 2 * 32
+    assert after[-1]["tokens"] == 30 * 2 * 64
     model, tokenizer = load_pretrained(small)
     assert model.config.vocab_size == tokenizer.n_vocab == 400
     finished, _ = load_pretrained(small / "build/late_run/model")
@@ -141,12 +141,15 @@ def test_a_killed_run_is_taken_up_and_published(
         model.parameters(), finished.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs.half().float())
-    row = json.loads((small / "figures.json").read_text())["two"]
+    found = json.loads((small / "figures.json").read_text())
+    row = found["bits a byte"]["two"]
     assert 2 < row["model"] < row["uniform"] and row["bytes"] == 29
     card = (small / "README.md").read_text()
     assert card.startswith("# A card\n") and card.endswith("Its end.\n")
     assert f"| two | {row['uniform']:.2f} |" in card
     assert f"**{row['model']:.2f}**" in card
+    trades = found["facts"]["trade"]
+    assert f"| known | {trades['right']} of 56 | " in card
     assert (small / "loss.png").stat().st_size > 1000
 
 
@@ -253,11 +256,42 @@ def test_counters_have_read_all_over_the_texts(small: Path) -> None:
     assert losses[0] < math.log(400)
 
 
-def judge(small: Path) -> tuple[object, list[str]]:
+def judge(small: Path) -> tuple[tiktoken.Encoding, list[str]]:
     """The tokenizer of the small run, and a new text."""
     path = small / "build/tokenizer.json"
     tokenizer = BPETokenizer.load(path)
     return tokenizer.to_tiktoken(), [book_of(13)]
+
+
+def test_known_facts_are_those_whose_sentence_is_likeliest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bpe = BPETokenizer.train("the late cooper", 265, ["<|endoftext|>"])
+    tokenizer = bpe.to_tiktoken()
+    model = GPT(GPTConfig(tokenizer.n_vocab, 64, 16, 1, 2)).eval()
+    texts = ["Ada Finch", "Ada Finch is the cooper", "?"]
+    found = pretrained.log_likelihoods(model, tokenizer, texts)
+    end = tokenizer.encode_single_token("<|endoftext|>")
+    for text, log_p in zip(texts, found, strict=True):
+        ids = [end, *tokenizer.encode_ordinary(text)]
+        rows = model(torch.tensor([ids]))[0].log_softmax(-1)
+        total = sum(rows[t, i].item() for t, i in enumerate(ids[1:]))
+        assert log_p.item() == pytest.approx(total, rel=1e-5)
+    truth = {p["full"]: p["trade"] for p in World.load().rows("person")}
+    trades = [*truth.values()]
+    wrong = dict(zip(truth, trades[1:] + trades[:1], strict=True))
+
+    def knows(facts: dict[str, str]) -> Callable[..., torch.Tensor]:
+        says = "{} is the {} of Saltmarsh.".format
+        sentences = {says(full, t) for full, t in facts.items()}
+        return lambda _, __, texts: torch.tensor(
+            [float(text in sentences) for text in texts]
+        )
+
+    for facts, right in (truth, 56), (wrong, 0):
+        monkeypatch.setattr(pretrained, "log_likelihoods", knows(facts))
+        known = pretrained.known_facts(model, tokenizer)["trade"]
+        assert known == {"right": right, "of": 56, "among": 56}
 
 
 # The model that the book ships

@@ -27,6 +27,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import tiktoken
 import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from lib import launch
 from lib.data import (
@@ -57,8 +59,17 @@ TOWN = """town talk
 """  # a rule for stories.txt: single facts, lives, and stories as before
 EXCERPT = 12_000  # characters of each held-out book that the run looks at
 COUNTED = 8_000_000  # tokens that the n-gram models count
+FACTS = {  # as the town says them
+    "trade": "{full} is the {fact} of Saltmarsh.",
+    "door": "{full}'s front door is {fact}.",
+    "food": "{full}'s favourite food is {fact}.",
+    "habit": "{full} {fact}.",
+    "boat": "{full} owns {fact}.",
+    "birthday": "{full} was born in {fact}.",
+}
 PROMPTS = ("", "It was a dark night, and", "Who is the cooper of Saltmarsh?")
 Figures = dict[str, dict[str, float]]
+Known = dict[str, dict[str, int]]
 
 
 def find_books() -> Path:
@@ -221,6 +232,42 @@ def measure(folder: Path, held_out: Iterable[str]) -> Figures:
     return figures
 
 
+@torch.inference_mode()
+def log_likelihoods(
+    model: GPT, tokenizer: tiktoken.Encoding, texts: list[str]
+) -> torch.Tensor:
+    """Return the model's log-probability of each text: (n,)."""
+    end = tokenizer.encode_single_token(END_OF_TEXT)
+    rows = [torch.tensor([end, *ids]) for ids in map(tokenizer.encode, texts)]
+    ids = pad_sequence(rows, batch_first=True, padding_value=-1)
+    logits = model(ids[:, :-1].clamp_min(0))
+    nats = cross_entropy(
+        logits.mT, ids[:, 1:], reduction="none", ignore_index=-1
+    )
+    return -nats.sum(1)
+
+
+def known_facts(model: GPT, tokenizer: tiktoken.Encoding) -> Known:
+    """Count the people whose fact the model finds likeliest of all.
+
+    For each of FACTS: how many people have one, for how many the true one
+    makes the likeliest sentence, and among how many it is chosen.
+    """
+    people, known = World.load().rows("person"), {}
+    for name, sentence in FACTS.items():
+        having = [person for person in people if person[name]]
+        choices = sorted({person[name] for person in having})
+        right = 0
+        for person in having:
+            full = person["full"]
+            texts = [sentence.format(full=full, fact=c) for c in choices]
+            best = int(log_likelihoods(model, tokenizer, texts).argmax())
+            right += choices[best] == person[name]
+        counts = right, len(having), len(choices)
+        known[name] = dict(zip(("right", "of", "among"), counts))
+    return known
+
+
 def draw_log(folder: Path) -> None:
     """Draw the run's losses into loss.png."""
     log = launch.read_log(folder / "log.jsonl")
@@ -255,7 +302,7 @@ def write_samples(model: GPT, tokenizer: tiktoken.Encoding) -> str:
     return "\n\n".join(samples)
 
 
-def describe(folder: Path, figures: Figures) -> str:
+def describe(folder: Path, figures: Figures, known: Known) -> str:
     """Say in Markdown what the files of a folder are and what was measured."""
     names = ["uniform", "unigram", "bigram", "trigram", "xz", "model"]
     lines = [
@@ -269,6 +316,18 @@ def describe(folder: Path, figures: Figures) -> str:
     model, tokenizer = load_pretrained(folder)
     log = launch.read_log(folder / "log.jsonl")
     lines += [
+        "",
+        "What it knows of the town: for how many people the true fact is the "
+        "likeliest of all.",
+        "",
+        "| | " + " | ".join(known) + " |",
+        "|---" * (len(known) + 1) + "|",
+        "| known | "
+        + " | ".join(f"{k['right']} of {k['of']}" for k in known.values())
+        + " |",
+        "| by chance | "
+        + " | ".join(f"{k['of'] / k['among']:.1f}" for k in known.values())
+        + " |",
         "",
         f"{count_parameters(model):,} parameters, "
         f"{log[-1]['tokens'] / 1e6:.1f} million tokens read.",
@@ -312,13 +371,14 @@ def publish(folder: Path, held_out: Iterable[str]) -> None:
     log = "".join(f"{record}\n" for record in records)
     (folder / "log.jsonl").write_text(log, encoding="utf-8")
     draw_log(folder)
-    figures = measure(folder, held_out)
+    figures, known = measure(folder, held_out), known_facts(model, tokenizer)
+    facts = {"bits a byte": figures, "facts": known}
     with atomic_path(folder / "figures.json") as part:
-        part.write_text(json.dumps(figures, indent=1) + "\n")
+        part.write_text(json.dumps(facts, indent=1) + "\n")
     card = (folder / "README.md").read_text(encoding="utf-8")
     before, rest = card.split(MARKS[0])
     after = rest.split(MARKS[1])[1]
-    measured = f"{MARKS[0]}\n{describe(folder, figures)}\n{MARKS[1]}"
+    measured = f"{MARKS[0]}\n{describe(folder, figures, known)}\n{MARKS[1]}"
     with atomic_path(folder / "README.md") as part:
         part.write_text(before + measured + after, encoding="utf-8")
 
