@@ -200,6 +200,16 @@ def fetch(source: Source) -> Path:
     return target
 
 
+def check_sums(folder: Path) -> Path:
+    """Return a folder; its files must be as its SHA256SUMS, if any, says."""
+    sums = folder / "SHA256SUMS"
+    lines = sums.read_text("utf-8").splitlines() if sums.is_file() else []
+    for line in lines:
+        digest, name = line.split(maxsplit=1)
+        check_file(folder / name, Source(name, digest, "", ""))
+    return folder
+
+
 def find_model(name_or_path: str | Path) -> Path:
     """Return the file or folder that a path or a name stands for.
 
@@ -214,7 +224,7 @@ def find_model(name_or_path: str | Path) -> Path:
     places = [*own, *(data / "models" for data in book)]
     for place in places:
         if (place / name).is_dir():
-            return place / name
+            return check_sums(place / name)
     if name not in MODELS:
         raise DataNotFound(
             f"no model {name!r}: it is no path, and no folder in "

@@ -18,7 +18,7 @@ import tiktoken
 import torch
 
 import pretrained
-from lib.data import load_text
+from lib.data import DataAltered, load_text
 from lib.gpt import GPT, GPTConfig
 from lib.launch import read_log
 from lib.tokenizer import BPETokenizer
@@ -144,6 +144,7 @@ def test_a_killed_run_is_taken_up_and_published(
     found = json.loads((small / "figures.json").read_text())
     row = found["bits a byte"]["two"]
     assert 2 < row["model"] < row["uniform"] and row["bytes"] == 29
+    check_digests(small, monkeypatch)
     card = (small / "README.md").read_text()
     assert card.startswith("# A card\n") and card.endswith("Its end.\n")
     assert f"| two | {row['uniform']:.2f} |" in card
@@ -151,6 +152,18 @@ def test_a_killed_run_is_taken_up_and_published(
     trades = found["facts"]["trade"]
     assert f"| known | {trades['right']} of 56 | " in card
     assert (small / "loss.png").stat().st_size > 1000
+
+
+def check_digests(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model asked for by its name is refused if a file is altered."""
+    monkeypatch.setenv("COURSE_DATA", str(folder.parent))
+    load_pretrained(folder.name)
+    merges = folder / "merges.txt"
+    whole = merges.read_bytes()
+    merges.write_bytes(whole + b"x y\n")
+    with pytest.raises(DataAltered, match=r"merges\.txt is altered"):
+        load_pretrained(folder.name)
+    merges.write_bytes(whole)
 
 
 def test_what_the_run_reads(small: Path) -> None:
@@ -311,7 +324,7 @@ def test_the_card_tells_what_was_measured() -> None:
         cells = [row[n] for n in ("uniform", "unigram", "bigram", "trigram")]
         said = " | ".join(f"{bits:.2f}" for bits in [*cells, row["xz"]])
         assert f"| {name} | {said} | **{row['model']:.2f}** |" in card
-    for name in "model.safetensors", "vocab.json", "merges.txt":
+    for name in pretrained.FILES:
         content = (pretrained.COURSE / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() in card
         assert f"{len(content):,}" in card

@@ -68,6 +68,7 @@ FACTS = {  # as the town says them
     "birthday": "{full} was born in {fact}.",
 }
 PROMPTS = ("", "It was a dark night, and", "Who is the cooper of Saltmarsh?")
+FILES = "config.json", "model.safetensors", "vocab.json", "merges.txt"
 Figures = dict[str, dict[str, float]]
 Known = dict[str, dict[str, int]]
 
@@ -341,7 +342,7 @@ def describe(folder: Path, figures: Figures, known: Known) -> str:
         "| File | Bytes | SHA-256 |",
         "|---|---|---|",
     ]
-    for name in "model.safetensors", "vocab.json", "merges.txt":
+    for name in FILES:
         content = (folder / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         lines.append(f"| `{name}` | {len(content):,} | `{digest}` |")
@@ -349,6 +350,15 @@ def describe(folder: Path, figures: Figures, known: Known) -> str:
 
 
 MARKS = "<!-- measured -->", "<!-- end -->"
+
+
+def write_sums(folder: Path) -> None:
+    """Write the digests of the model's files, as sha256sum would."""
+    lines = (
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in FILES
+    )
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 def join_logs(folders: Iterable[Path]) -> list[Record]:
@@ -367,6 +377,7 @@ def publish(folder: Path, held_out: Iterable[str]) -> None:
     runs = [launch.read_config(folder / name).run.folder for name in RUNS]
     model, tokenizer = load_pretrained(folder / runs[-1] / "model")
     save_pretrained(model.half(), folder, tokenizer)
+    write_sums(folder)
     records = map(json.dumps, join_logs(folder / run for run in runs))
     log = "".join(f"{record}\n" for record in records)
     (folder / "log.jsonl").write_text(log, encoding="utf-8")
