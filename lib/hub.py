@@ -205,7 +205,12 @@ def check_sums(folder: Path) -> Path:
     sums = folder / "SHA256SUMS"
     lines = sums.read_text("utf-8").splitlines() if sums.is_file() else []
     for line in lines:
-        digest, name = line.split(maxsplit=1)
+        digest, _, name = line.partition("  ")
+        if not (folder / name).is_file():
+            raise DataAltered(
+                f"{sums} lists {line!r}: expected a digest, two spaces and "
+                "the name of a file beside it"
+            )
         check_file(folder / name, Source(name, digest, "", ""))
     return folder
 

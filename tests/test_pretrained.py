@@ -131,6 +131,10 @@ def test_a_killed_run_is_taken_up_and_published(
     assert after[: len(before)] == before
     assert [record["step"] for record in after] == [*range(3, 31, 3)]
     assert after[-1]["tokens"] == 30 * 2 * 64
+    second = read_log(small / "build/late_run/log.jsonl")
+    for record, own in zip(after[-2:], second, strict=True):
+        same = "learning_rate", "train_loss", "val_loss"
+        assert [record[k] for k in same] == [own[k] for k in same]
     model, tokenizer = load_pretrained(small)
     assert model.config.vocab_size == tokenizer.n_vocab == 400
     finished, _ = load_pretrained(small / "build/late_run/model")

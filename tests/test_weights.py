@@ -752,3 +752,26 @@ def test_a_name_is_fetched_once_and_checked_again(
     kept.write_bytes(content[:-1] + b"x")
     with pytest.raises(DataAltered, match=r"some\.safetensors is altered"):
         load_pretrained("gpt2")
+
+
+def test_a_folder_is_as_its_digests_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert find_model("mine") == folder  # without digests nothing is checked
+    (folder / "a file.txt").write_text("hello")
+    right = hashlib.sha256(b"hello").hexdigest()
+    sums = folder / "SHA256SUMS"
+    sums.write_text(f"{right}  a file.txt\n")
+    assert find_model("mine") == folder
+    for lines, told in [
+        (f"{right}  gone.txt\n", "gone.txt"),
+        (f"{right}\n", "two spaces"),
+        (f"{'0' * 64}  a file.txt\n", right),
+        (f"{right}  a file.txt\n{'0' * 64}  a file.txt\n", "altered"),
+    ]:
+        sums.write_text(lines)
+        with pytest.raises(DataAltered, match=told):
+            find_model("mine")

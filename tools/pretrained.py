@@ -367,7 +367,7 @@ def join_logs(folders: Iterable[Path]) -> list[Record]:
     for run in folders:
         before = joined[-1] if joined else {"step": 0, "tokens": 0}
         for record in launch.read_log(run / "log.jsonl"):
-            so_far = {key: record[key] + before[key] for key in before}
+            so_far = {k: record[k] + before[k] for k in ("step", "tokens")}
             joined.append(record | so_far)
     return joined
 
@@ -378,6 +378,7 @@ def publish(folder: Path, held_out: Iterable[str]) -> None:
     model, tokenizer = load_pretrained(folder / runs[-1] / "model")
     save_pretrained(model.half(), folder, tokenizer)
     write_sums(folder)
+    model, tokenizer = load_pretrained(folder)  # as it is shipped
     records = map(json.dumps, join_logs(folder / run for run in runs))
     log = "".join(f"{record}\n" for record in records)
     (folder / "log.jsonl").write_text(log, encoding="utf-8")
