@@ -94,6 +94,16 @@ def told(page: str, script: str, folder: Path) -> Any:
     )
 
 
+def control_names(page: str, folder: Path) -> Any:
+    """Return what each control of a page is called, by label or by text."""
+    script = """
+    tell([...document.querySelectorAll("input, select, button")].map((e) =>
+      e.labels?.[0]?.textContent.trim() || e.getAttribute("aria-label")
+        || e.textContent));
+    """
+    return told(page, script, folder)
+
+
 def compute(code: str, call: str, folder: Path) -> Any:
     """Evaluate an expression after some code, in node or Chromium."""
     if NODE is None:
