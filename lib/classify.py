@@ -120,7 +120,7 @@ def texts_and_labels(
 PAD = -1  # fills rows up; no token has this id
 
 
-def collate(items: Sequence[tuple[Tensor, int]]) -> Batch:
+def pad_batch(items: Sequence[tuple[Tensor, int]]) -> Batch:
     """Fill texts up to the longest: ids (B, T) and labels (B,)."""
     rows = [ids for ids, _ in items]
     labels = torch.tensor([label for _, label in items])
@@ -262,7 +262,7 @@ def in_order(
     parts = []
     for start in range(0, len(order), batch_size):
         items = [dataset[i] for i in order[start : start + batch_size]]
-        parts.append(compute(collate(items)[0]))
+        parts.append(compute(pad_batch(items)[0]))
     return torch.cat(parts)[torch.tensor(order).argsort()]
 
 

@@ -20,8 +20,8 @@ from lib.classify import (
     ClassificationDataset,
     Classifier,
     class_scores,
-    collate,
     in_order,
+    pad_batch,
 )
 from lib.data import atomic_path
 from lib.hub import opened
@@ -47,7 +47,7 @@ def learner_and_batches(
     if any(weight.requires_grad for weight in model.gpt.parameters()):
         texts: Dataset[Any] = dataset
         return model, DataLoader(
-            texts, batch_size, shuffle=True, collate_fn=collate
+            texts, batch_size, shuffle=True, collate_fn=pad_batch
         )
     model.eval()
     with torch.no_grad():
@@ -114,7 +114,7 @@ def leave_one_out(
     if len(ids) < 2:
         raise ValueError(f"{text!r} has {len(ids)} tokens, expected 2 or more")
     rows = [ids, *(ids[:i] + ids[i + 1 :] for i in range(len(ids)))]
-    batch, _ = collate([(torch.tensor(row), 0) for row in rows])
+    batch, _ = pad_batch([(torch.tensor(row), 0) for row in rows])
     with torch.inference_mode():
         z = model.eval()(batch.to(model.head.weight.device)).cpu()
     odds = z[:, 1] - z[:, 0]

@@ -22,8 +22,8 @@ from lib.classify import (
     Classifier,
     accuracy,
     class_scores,
-    collate,
     counted_accuracy,
+    pad_batch,
     positions_read,
     predict,
     set_trainable,
@@ -280,7 +280,7 @@ def test_confusion() -> None:
 def test_dataset_and_batch(tokenizer) -> None:
     texts = ["The rain had stopped.", "It rained", "!"]
     data = ClassificationDataset(texts, [0, 2, 1], tokenizer)
-    ids, labels = collate([data[i] for i in range(len(data))])
+    ids, labels = pad_batch([data[i] for i in range(len(data))])
     assert labels.tolist() == [0, 2, 1] and ids.dtype == torch.int64
     for text, row in zip(texts, ids):
         wanted = tokenizer.encode_ordinary(text)
@@ -324,7 +324,7 @@ def test_positions_read(pool) -> None:
 def test_each_pool_reads_the_features_it_names(pool) -> None:
     model = Classifier(gpt(), 3, pool)
     items = rows(5, 1, 9)
-    logits = model(collate(items)[0])
+    logits = model(pad_batch(items)[0])
     for (ids, _), z in zip(items, logits):
         filled = torch.cat([ids, ids.new_zeros(9 - len(ids))])
         x = model.gpt.features(filled[None])[0]
@@ -341,9 +341,9 @@ def test_each_pool_reads_the_features_it_names(pool) -> None:
 def test_a_row_does_not_depend_on_its_batch() -> None:
     model = Classifier(gpt(), 2)
     items = rows(4, 11, 23, 1)
-    together = model(collate(items)[0])
+    together = model(pad_batch(items)[0])
     for item, z in zip(items, together):
-        alone = model(collate([item])[0])[0]
+        alone = model(pad_batch([item])[0])[0]
         torch.testing.assert_close(z, alone, atol=1e-4, rtol=0)
 
 
@@ -362,7 +362,8 @@ def test_logits_are_those_of_transformers() -> None:
     tensors["score.weight"] = model.head.weight
     missing, unexpected = theirs.load_state_dict(tensors, strict=False)
     assert not missing and not unexpected
-    ids, _ = collate([(row.clamp_max(V - 2), y) for row, y in rows(7, 2, 13)])
+    short = [(row.clamp_max(V - 2), y) for row, y in rows(7, 2, 13)]
+    ids, _ = pad_batch(short)
     z = theirs(
         ids.where(ids != PAD, V - 1), attention_mask=(ids != PAD).long()
     ).logits
@@ -522,7 +523,7 @@ def test_a_frozen_model_is_read_once_and_trains_the_same() -> None:
     history = fine_tune(short, data, passes=3, learning_rate=1e-2, seed=4)
     assert len(calls) == 1
     config = TrainConfig(12, 1e-2, 1e-3, warmup_steps=1, eval_every=1, seed=4)
-    batches = DataLoader(data, 16, shuffle=True, collate_fn=collate)
+    batches = DataLoader(data, 16, shuffle=True, collate_fn=pad_batch)
     records = run(long, make_optimizer(long, config), batches, config)
     for one, other in zip(history, records, strict=True):
         assert one["train_loss"] == pytest.approx(
