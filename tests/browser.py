@@ -13,6 +13,7 @@ import pytest
 
 import run
 
+SEE = run.weave.ROOT / "chapters" / "see"
 NODE = shutil.which("node")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -92,6 +93,14 @@ def told(page: str, script: str, folder: Path) -> Any:
         f"JSON.stringify(x); {script} }};</script>",
         folder,
     )
+
+
+def fill(name: str, data: Any) -> str:
+    """Fill the page see/<name>.html, as a chapter's `see` does."""
+    page = (SEE / f"{name}.html").read_text(encoding="utf-8")
+    style = (SEE / "see.css").read_text(encoding="utf-8")
+    given = json.dumps(data).replace("</", r"<\/")
+    return page.replace("{{see.css}}", style).replace("{{DATA}}", given)
 
 
 def control_names(page: str, folder: Path) -> Any:

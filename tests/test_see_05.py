@@ -20,13 +20,11 @@ import torch
 from browser import arithmetic, find_pieces, needs_chromium, needs_js, told
 from torch import Tensor
 
-import run
 from lib.sample import keep_top_k, keep_top_p
 from lib.tokenizer import BPETokenizer
 from lib.train import NGramLM
 from lib.world import World
 
-FOLDER = run.weave.ROOT / "chapters" / "see"
 NAMES = ["copies", "kinds", "losses", "sampler"]
 STORED = find_pieces("05_pretraining")
 each_piece = pytest.mark.parametrize("name", NAMES)
@@ -34,15 +32,12 @@ each_piece = pytest.mark.parametrize("name", NAMES)
 
 def fill(name: str, data: Any) -> str:
     """Do what the chapter's `see` does."""
-    page = (FOLDER / f"05_{name}.html").read_text(encoding="utf-8")
-    style = (FOLDER / "see.css").read_text(encoding="utf-8")
-    given = json.dumps(data).replace("</", r"<\/")
-    return page.replace("{{see.css}}", style).replace("{{DATA}}", given)
+    return browser.fill(f"05_{name}", data)
 
 
 def compute(name: str, call: str, folder: Path) -> Any:
     """Evaluate an expression on a piece's arithmetic."""
-    page = (FOLDER / f"05_{name}.html").read_text(encoding="utf-8")
+    page = (browser.SEE / f"05_{name}.html").read_text(encoding="utf-8")
     return browser.compute(arithmetic(page), call, folder)
 
 
@@ -592,8 +587,13 @@ def test_kinds_can_be_walked_by_keys(tmp_path: Path) -> None:
     script = """
     const buttons = () => [...at("body").children];
     const stops = () => buttons().filter((b) => b.tabIndex === 0).length;
-    const press = (key) => document.activeElement.dispatchEvent(
-      new KeyboardEvent("keydown", {key, bubbles: true}));
+    const press = (key) => {
+      document.activeElement.dispatchEvent(
+        new KeyboardEvent("keydown", {key, bubbles: true}));
+      if (!document.hasFocus()) {  // then Chromium keeps the event back
+        document.activeElement.dispatchEvent(new FocusEvent("focus"));
+      }
+    };
     said.push(stops(), at("say").textContent);
     buttons()[0].focus(); press("ArrowRight"); press("ArrowRight");
     said.push(buttons().indexOf(document.activeElement), stops(),

@@ -9,11 +9,9 @@ import browser
 import pytest
 from browser import arithmetic, ask, find_pieces, needs_chromium, needs_js
 
-import run
 from lib.instruct import collate
 from lib.train import IGNORE, count_targets
 
-FOLDER = run.weave.ROOT / "chapters" / "see"
 NAMES = ["masks", "responses"]
 STORED = find_pieces("07_instructions")
 END = 99
@@ -21,15 +19,12 @@ END = 99
 
 def fill(name: str, data: Any) -> str:
     """Do what the chapter's `see` does."""
-    page = (FOLDER / f"07_{name}.html").read_text(encoding="utf-8")
-    style = (FOLDER / "see.css").read_text(encoding="utf-8")
-    given = json.dumps(data).replace("</", r"<\/")
-    return page.replace("{{see.css}}", style).replace("{{DATA}}", given)
+    return browser.fill(f"07_{name}", data)
 
 
 def compute(name: str, call: str, folder: Path) -> Any:
     """Evaluate an expression on a piece's arithmetic."""
-    page = (FOLDER / f"07_{name}.html").read_text(encoding="utf-8")
+    page = (browser.SEE / f"07_{name}.html").read_text(encoding="utf-8")
     return browser.compute(arithmetic(page), call, folder)
 
 
@@ -37,7 +32,9 @@ def test_all_pieces_are_stored():
     assert sorted(STORED) == NAMES
     for name, page in STORED.items():
         assert "{{" not in page.split("/* arithmetic */")[0]
-        assert page.startswith((FOLDER / f"07_{name}.html").read_text()[:40])
+        assert page.startswith(
+            (browser.SEE / f"07_{name}.html").read_text()[:40]
+        )
 
 
 @needs_js
