@@ -50,7 +50,7 @@ def arithmetic(page: str) -> str:
     return page.split("/* arithmetic */")[1].split("/* page */")[0]
 
 
-def browse(page: str, folder: Path) -> Any:
+def browse(page: str, folder: Path, *flags: str) -> Any:
     """Return what a page's scripts leave, as JSON, in its element `told`."""
     path = folder / "page.html"
     path.write_text(
@@ -58,7 +58,7 @@ def browse(page: str, folder: Path) -> Any:
     )
     profile = f"--user-data-dir={folder / 'profile'}"
     done = subprocess.run(
-        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", path.as_uri()],
+        [str(CHROMIUM), *FLAGS, *flags, profile, "--dump-dom", path.as_uri()],
         capture_output=True,
         text=True,
         check=True,
@@ -92,6 +92,19 @@ def told(page: str, script: str, folder: Path) -> Any:
         f"const tell = (x) => document.getElementById('told').textContent ="
         f"JSON.stringify(x); {script} }};</script>",
         folder,
+    )
+
+
+def told_later(page: str, script: str, folder: Path) -> Any:
+    """Run a script that may await; return what it `tell`s in the end."""
+    script = f"(async () => {{ {script} }})()"
+    return browse(
+        f"{page}<pre id=told></pre><script>window.onload = () => {{"
+        f"const tell = (x) => document.getElementById('told').textContent ="
+        f"JSON.stringify(x); {script}.catch((e) => tell(String(e))); }};"
+        "</script>",
+        folder,
+        "--virtual-time-budget=60000",
     )
 
 
