@@ -76,7 +76,7 @@ def check_tokenizer(ids: Tensor, tokenizer: Any) -> Finding:
         shares.append(same.size / len(row))
     said = "decoded and encoded again, a stretch of at least "
     said += f"{min(shares):.0%} of a row comes back"
-    return Finding("tokenizer", min(shares) > 0.6, said)
+    return Finding("tokenizer", min(shares) > 0.8, said)
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
