@@ -111,14 +111,10 @@ def first_leak(model, ids, V):
             "if g is None",
         ),
         "frozen ones too": (
-            "found = torch.autograd.grad(\n"
-            "        loss, [w for _, w in named], allow_unused=True\n    )",
-            "found = torch.autograd.grad(\n"
-            "        loss, [w for _, w in named], allow_unused=True\n    )\n"
+            "    return [n for (n, _), g in zip(named, found)",
             "    rest = [n for n, w in model.named_parameters()\n"
             "            if not w.requires_grad]\n"
-            "    named = named + [(n, None) for n in rest]\n"
-            "    found = [*found, *[None] * len(rest)]",
+            "    return rest + [n for (n, _), g in zip(named, found)",
         ),
         "dropout on": ("    model.eval()\n", "    model.train()\n"),
         "mode not put back": ("    model.train(mode)\n", ""),
@@ -184,7 +180,7 @@ def dead_parts(model, batch):
             "    return total / count",
             "    return sum(\n"
             "        F.cross_entropy(\n"
-            "            model.table[x].add(model.bias).flatten(0, 1).detach(),"
+            "            (model.table[x] + model.bias).detach().flatten(0, 1),"
             "\n            y.flatten(),\n        ).item()\n"
             "        for x, y in held_out\n    ) / len(held_out)",
         ),
