@@ -120,7 +120,9 @@ def check_learning(
     floor = floor_of(batch)
     said = f"20 steps on one batch: {here:.2f}; at rate / 10 {low:.2f}, at "
     said += f"rate x 10 {high:.2f}"
-    calm, begun = here <= low, start - high >= 0.15 * (start - floor)
+    reached = high if high < here else here  # also where one is no number
+    begun = start - reached >= 0.15 * (start - floor)
+    calm = here <= low
     if not calm:
         said += ": too high, a tenth does better"
     elif not begun:

@@ -392,6 +392,13 @@ def test_rates_and_learning_by_heart() -> None:
     assert not check_learning(model, blocks, batch, plain)[1].ok
 
 
+def test_a_rate_whose_tenfold_diverges_is_not_too_low() -> None:
+    model, batch = make(), draw(4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    found, _ = check_learning(model, optimizer, batch, plain)
+    assert found.ok, found.message
+
+
 def test_evaluations() -> None:
     @torch.no_grad()
     def means(model: nn.Module, batches: Any) -> float:
