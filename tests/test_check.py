@@ -199,7 +199,8 @@ def test_warnings_do_not_show(recwarn: pytest.WarningsRecorder) -> None:
 
 
 @pytest.fixture
-def shell() -> InteractiveShell:
+def shell(monkeypatch: pytest.MonkeyPatch) -> InteractiveShell:
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # another may be active
     shell = InteractiveShell()
     shell.run_line_magic("load_ext", "lib.check")
     return shell
