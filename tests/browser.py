@@ -10,10 +10,11 @@ from typing import Any
 
 import nbformat
 import pytest
+from playground import SEE as SEE
+from playground import arithmetic as arithmetic
 
 import run
 
-SEE = run.weave.ROOT / "chapters" / "see"
 NODE = shutil.which("node")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -43,11 +44,6 @@ def find_pieces(stem: str) -> dict[str, str]:
             if match := re.search(r'data-see="\d\d[-_](\w+)"', page):
                 found[match[1]] = page
     return found
-
-
-def arithmetic(page: str) -> str:
-    """Return the part of a piece's script that needs no page."""
-    return page.split("/* arithmetic */")[1].split("/* page */")[0]
 
 
 def browse(page: str, folder: Path, *flags: str) -> Any:

@@ -7,11 +7,11 @@ Chromium also opens the page, loads such a model and moves the controls.
 import base64
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import browser
+import playground
 import pytest
 import safetensors.torch
 import tiktoken
@@ -26,9 +26,6 @@ from lib.gpt import GPT, GPTConfig
 from lib.sample import generate
 from lib.tokenizer import END_OF_TEXT, BPETokenizer
 from lib.weights import load_pretrained
-
-sys.path.insert(0, str(run.weave.ROOT / "_ext"))
-import playground
 
 MODELS = run.weave.ROOT / "_build" / "html" / "_static" / "models"
 TEXT = "The harbour of Saltmarsh, the harbour master and the harm. " * 3
