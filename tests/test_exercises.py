@@ -6,21 +6,17 @@ exercises.
 """
 
 import builtins
-import linecache
 import re
-import runpy
 import symtable
-import warnings
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
 
 import strip
-from lib.check import VOCABULARY, Result, run_check
+from answers import exercises, plant, planted, solution, solutions, try_answer
+from lib.check import VOCABULARY
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_LEAST = 3  # planted wrong answers for each exercise
@@ -30,71 +26,6 @@ STEMS = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
 @pytest.fixture(autouse=True)
 def _in_the_folder_of_the_exercises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / "exercises")
-
-
-@cache
-def solutions(stem: str) -> NotebookNode:
-    return nbformat.read(ROOT / "solutions" / f"{stem}.ipynb", as_version=4)
-
-
-@cache
-def exercises(stem: str) -> dict[str, strip.Exercise]:
-    return {e.name: e for e in strip.exercises_of(solutions(stem))}
-
-
-@cache
-def planted(stem: str) -> dict[str, dict[str, Any]]:
-    path = ROOT / "tests" / "planted" / f"{stem}.py"
-    return runpy.run_path(str(path))["PLANTED"] if path.exists() else {}
-
-
-def run_cell(source: str, names: dict[str, Any]) -> None:
-    """Run a cell without its magics, its lines known to tracebacks."""
-    source = re.sub(r"^%.*$", "", source, flags=re.MULTILINE)
-    file = f"<cell {hash(source)}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exec(compile(source, file, "exec", dont_inherit=True), names)
-
-
-@cache
-def names_before(stem: str) -> dict[str, dict[str, Any]]:
-    """Run the solutions; return the names that each exercise starts with."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    found = {}
-    starts = {
-        exercise.cells[0].id: name
-        for name, exercise in exercises(stem).items()
-    }
-    for cell in solutions(stem).cells:
-        if cell.id in starts:
-            found[starts[cell.id]] = dict(names)
-        if cell.cell_type == "code" and not strip.CHECK.match(cell.source):
-            run_cell(cell.source, names)
-    return found
-
-
-def try_answer(stem: str, name: str, sources: list[str]) -> Result:
-    """Check an exercise, its answer cells replaced by these."""
-    exercise = exercises(stem)[name]
-    names = dict(names_before(stem)[name])
-    for cell in exercise.cells[:-1]:
-        if any(cell is answer for answer in exercise.answers):
-            run_cell(sources.pop(0), names)
-        elif cell.cell_type == "code" and "solution" not in strip.tags(cell):
-            run_cell(cell.source, names)
-    return run_check(name, exercise.body, names)
-
-
-def plant(stem: str, name: str, what: str | tuple[str, str]) -> list[str]:
-    """Return the answer cells with a wrong answer planted."""
-    cells = [cell.source for cell in exercises(stem)[name].answers]
-    if isinstance(what, str):
-        return [what] + [""] * (len(cells) - 1)
-    old, new = what
-    assert "\0".join(cells).count(old) == 1, f"{old!r} should occur once"
-    return [cell.replace(old, new) for cell in cells]
 
 
 EXERCISES = [(stem, name) for stem in STEMS for name in exercises(stem)]
@@ -108,7 +39,7 @@ each_exercise = pytest.mark.parametrize(("stem", "name"), EXERCISES)
 
 @each_exercise
 def test_solution_passes(stem: str, name: str) -> None:
-    cells = [cell.source for cell in exercises(stem)[name].answers]
+    cells = solution(stem, name)
     assert str(try_answer(stem, name, cells)) == f"✓ {name}"
 
 
@@ -138,7 +69,7 @@ def test_enough_wrong_answers_are_planted(stem: str, name: str) -> None:
 def test_wrong_answer_fails_with_a_hint(
     stem: str, name: str, title: str
 ) -> None:
-    answer = plant(stem, name, planted(stem)[name][title])
+    answer = plant(solution(stem, name), planted(stem)[name][title])
     result = try_answer(stem, name, answer)
     assert result.status == "failed", "a wrong answer passes"
     line = str(result)

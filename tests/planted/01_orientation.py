@@ -24,6 +24,7 @@ PLANTED = {
         "scaled": ("transpose(-2, -1)", "transpose(-2, -1) / q.size(-1)"),
     },
     "row_shares": {
+        "single counts left out": ("where=totals > 0", "where=totals > 1"),
         "no keepdims": (", keepdims=True", ""),
         "no keepdims, made to fit": (
             "return np.divide(counts, totals,",
@@ -89,6 +90,7 @@ def next_given(text, context):
         ),
     },
     "entropy_bits": {
+        "memory that nobody has set": ("out=np.zeros_like(p), ", ""),
         "small ones cut off": (
             "np.log2(p, out=np.zeros_like(p), where=p > 0)",
             "np.log2(np.clip(p, 1e-3, 1))",

@@ -22,6 +22,7 @@ def savings(ids):
 
 PLANTED = {
     "spelling": {
+        "byte 255 taken for a word": ("if i > 255", "if i > 254"),
         "code points for bytes": (
             "else piece.encode()",
             "else map(ord, piece)",

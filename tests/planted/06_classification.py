@@ -226,6 +226,7 @@ def log_posterior(texts, labels, new, s):
         "two classes": ("range(max(labels) + 1)", "range(2)"),
     },
     "wilson": {
+        "one below nothing": ("if not 0 <= k", "if not -1 <= k"),
         "school interval": (
             "    center = (k + z**2 / 2) / (n + z**2)\n"
             "    half = z / (n + z**2) * "
@@ -499,6 +500,10 @@ def log_posterior(texts, labels, new, s):
         ),
     },
     "mcnemar": {
+        "a single message refused": (
+            "== len(labels) > 0:",
+            "== len(labels) > 1:",
+        ),
         "one-sided": (
             "min(1.0, 2 * tail / 2**n)",
             "tail / 2**n",

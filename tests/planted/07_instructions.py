@@ -676,6 +676,11 @@ def respond_all(model, prompts, max_new_tokens, stop_id):
         ),
     },
     "judge": {
+        "grade of minus one": ("and 0 <= grade", "and -1 <= grade"),
+        "full stop read as part of the number": (
+            "float(alone[1])",
+            "float(alone[0])",
+        ),
         "first number": """
 def read_grade(reply, top=100):
     found = re.search(r"\\d+", reply)

@@ -6,6 +6,8 @@ either (old, new), a change to the solution, or a whole answer.
 
 PLANTED = {
     "window": {
+        "one id of a shard left out": ("and end > 0", "and end > 1"),
+        "one before the first": ("if not 0 <= start", "if not -1 <= start"),
         "all files read": """
 def window(shards, start, length):
     row = np.concatenate([shard[:] for shard in shards])

@@ -6,6 +6,7 @@ either (old, new), a change to the solution, or a whole answer.
 
 PLANTED = {
     "two_terms": {
+        "stops at a text that never occurs": ("continue", "break"),
         "weighed by the model": (
             "divergence += p * math.log(p / q)",
             "divergence += q * math.log(p / q)",

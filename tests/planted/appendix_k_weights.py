@@ -6,6 +6,14 @@ either (old, new), a change to the solution, or a whole answer.
 
 PLANTED = {
     "adopt": {
+        "KeyError without positions": (
+            'for name in "wte.weight", "wpe.weight":',
+            'for name in ("wte.weight",):',
+        ),
+        "width taken for a number of tokens": (
+            "*found.shape[:1]",
+            "*found.shape[:2]",
+        ),
         "no transpose": (
             "            found = found.t()\n",
             "            found = found.reshape(weight.shape)\n",
