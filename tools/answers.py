@@ -66,6 +66,7 @@ def planted(stem: str, root: Path = weave.ROOT) -> dict[str, dict[str, Plan]]:
     return runpy.run_path(str(path))["PLANTED"] if path.exists() else {}
 
 
+@cache
 def find(number: str, root: Path = weave.ROOT) -> tuple[str, str]:
     """Return notebook and check of an exercise such as 3.2 or A.4."""
     for path in sorted((root / "solutions").glob("*.ipynb")):
@@ -103,11 +104,11 @@ def limited(lines: int = LINES) -> Iterator[None]:
 
 
 def run_cell(source: str, names: dict[str, Any]) -> None:
-    """Run a cell without its magics, its lines known to tracebacks."""
+    """Run a cell, without its magics; what it prints is not shown."""
     source = re.sub(r"^%.*$", "", source, flags=re.MULTILINE)
     file = f"{CELL}{hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         exec(compile(source, file, "exec", dont_inherit=True), names)
 
@@ -192,7 +193,7 @@ def is_caught(
 ) -> bool:
     """Tell whether an answer fails, in its own cells or in the check."""
     try:
-        with limited(), redirect_stdout(io.StringIO()):
+        with limited():
             return try_answer(stem, name, cells, root).status != "passed"
     except Exception:  # where the reader would see a traceback
         return True
