@@ -64,6 +64,10 @@ def changes(source: str) -> set[str]:
     [
         ("y = a + b", {"y = a - b", "(left out)"}),
         ("y = a < b", {"y = a <= b", "(left out)"}),
+        ("if a <= b < c: f()", {
+            "if a < b < c:", "if a <= b <= c:", "if not a <= b < c:",
+            "(left out)",
+        }),
         ("y = a and not b", {"y = a or not b", "y = a and b", "(left out)"}),
         ("y = 3", {"y = 4", "y = 2", "(left out)"}),
         ("y = True", {"y = False", "(left out)"}),

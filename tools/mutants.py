@@ -65,9 +65,11 @@ def slips(node: ast.AST) -> Iterator[ast.AST]:
         case ast.BoolOp(op=op):
             other.op = BOOLEAN[type(op)]()
             yield other
-        case ast.Compare(ops=[op]) if type(op) in COMPARISON:
-            other.ops = [COMPARISON[type(op)]()]
-            yield other
+        case ast.Compare(ops=ops):
+            for n, op in enumerate(ops):
+                chain = copy.deepcopy(other)
+                chain.ops[n] = COMPARISON[type(op)]()
+                yield chain
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
             yield operand
         case ast.Constant(value=bool(value)):
