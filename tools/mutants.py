@@ -65,11 +65,10 @@ def slips(node: ast.AST) -> Iterator[ast.AST]:
         case ast.BoolOp(op=op):
             other.op = BOOLEAN[type(op)]()
             yield other
-        case ast.Compare(ops=ops):
-            for n, op in enumerate(ops):
-                chain = copy.deepcopy(other)
-                chain.ops[n] = COMPARISON[type(op)]()
-                yield chain
+        case ast.Compare(ops=ops, left=left, comparators=right):
+            for n, sign in enumerate(ops):
+                signs = [*ops[:n], COMPARISON[type(sign)](), *ops[n + 1 :]]
+                yield ast.Compare(left, signs, right)
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
             yield operand
         case ast.Constant(value=bool(value)):
