@@ -12,6 +12,7 @@ PLANTED = {
         ),
         "eight halvings": ("range(60)", "range(8)"),
         "searches the wrong half": ("slope > 0", "slope < 0"),
+        "a little beyond the range": ("math.log(100.0)", "math.log(101.0)"),
         "target's logit left out": (
             "((p * z).sum(-1) - right).mean()",
             "(p * z).sum(-1).mean()",
@@ -143,6 +144,7 @@ def choices(log_p):
             "if (x == x[0]).all():",
             "if False:",
         ),
+        "single precision": ("dtype=torch.float64", "dtype=torch.float32"),
         "second row not looked at": (
             "if (x == x[0]).all():",
             "if row is a and (x == x[0]).all():",
