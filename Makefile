@@ -31,7 +31,7 @@ test-portable: .venv/test  ## check the notebooks' digits as another processor c
 	ATEN_CPU_CAPABILITY=default $(NBVAL) $(NOTEBOOKS)
 
 lab: .venv/book lib  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab chapters/index.md
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" chapters/index.md
 
 lib: .venv/book  ## weave the library from the chapters
 	$(BIN)/python tools/weave.py
