@@ -20,7 +20,9 @@ CLAMP = """def clamp(x, low=0):
     return x
     ### END SOLUTION"""
 CHECKS = {
-    "strong": "for x in (-1, 0, 1, 7):\n    equal(clamp(x), max(x, 0))",
+    "strong": "from pathlib import Path\n"
+    "assert Path('../solutions/01_small.ipynb').exists()\n"
+    "for x in (-1, 0, 1, 7):\n    equal(clamp(x), max(x, 0))",
     "weak": "equal(clamp(7), 7)",
     "blind": "clamp(7)",
 }
@@ -34,7 +36,7 @@ PLANTED = {
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A book of one exercise, with three graders of different worth."""
     cells = [new_markdown_cell("# Solutions to chapter 1: Small")]
     for n, (name, check) in enumerate(CHECKS.items(), 1):
@@ -52,6 +54,7 @@ def house(tmp_path: Path) -> Path:
     wrong = dict.fromkeys(CHECKS, PLANTED)
     text = f"PLANTED = {wrong!r}\n"
     (tmp_path / "tests/planted/01_small.py").write_text(text)
+    monkeypatch.chdir(tmp_path / "exercises")
     return tmp_path
 
 
@@ -79,6 +82,7 @@ def changes(source: str) -> set[str]:
         ("return -x", {"return x"}),
         ("while x: break", {"while not x:", "continue"}),
         ("x: int = y", {"(left out)"}),
+        ("x: a[1] = b + c", {"x: a[1] = b - c", "(left out)"}),
         ("def f(x: a[1]) -> b[2]:\n    'text'\n    return x", set()),
     ],
 )  # fmt: skip
@@ -122,14 +126,18 @@ def test_a_grader_gets_what_it_deserves(
 
 
 def test_the_command_says_what_passes(
-    house: Path, capsys: pytest.CaptureFixture[str]
+    house: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(house)  # from elsewhere than the exercises' folder
     assert answers.main(["1.1", "--lines"], house) == 0
     said = capsys.readouterr().out
     assert "1.1 strong: caught 2 of 2 planted answers" in said
     assert "✗ strong: -1, expected 0." in said
     assert answers.main(["1.3"], house) == 1
     assert "passes: turned round" in capsys.readouterr().out
+    assert Path.cwd() == house
     assert answers.main(["1.9"], house) == 2
     assert "there is no exercise 1.9" in capsys.readouterr().err
 
